@@ -1,0 +1,440 @@
+//! A device as its owner holds it: everything that can be done to it.
+
+use std::fmt;
+use std::ops::Range;
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use crate::config::{COMMAND, COMMAND_HI_INTX_DISABLE, STATUS, STATUS_INTERRUPT};
+use crate::description::{Built, CONFIG, Description};
+use crate::irq::{INTX, IrqAction, IrqData, Irqs};
+use crate::mdev::MdevObject;
+use crate::object::{DeviceRef, DeviceSet, Registration, State, Vfio, lock};
+use crate::ops::{Context, VfioDevice};
+use crate::region::{Part, Region};
+use crate::{ConfigSpace, Errno, Interest, SourceId, Sources, Timers};
+
+/// How a user wants the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenMode {
+    /// As the one user, like a character device `/dev/vfio/devices/vfioN` or a vfio-user socket.
+    Exclusive,
+    /// Beside other shared users, like descriptors that an open VFIO group hands out.
+    Shared,
+}
+
+/// What unregistering a device has to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unregister {
+    /// Nothing: no call into the device comes any more, and it goes with its last reference.
+    Done,
+    /// Users: [`request`](Device::request) asks them to go; ask again here when one has.
+    InUse,
+}
+
+/// A device while `init` runs.
+#[derive(Debug)]
+pub struct Init<'a> {
+    vfio: &'a Vfio,
+    index: u32,
+    set: &'a mut Option<std::sync::Arc<DeviceSet>>,
+}
+
+impl Init<'_> {
+    /// The index that the device will have.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Makes the device a member of the set named by `key`: `open` and `close` of its members do not overlap. Without
+    /// it a device is a set of its own.
+    pub fn assign_device_set(&mut self, key: u64) {
+        *self.set = Some(self.vfio.device_set(key));
+    }
+}
+
+/// What `init` makes: what the device is, and the private state that says how it behaves.
+pub type Made = (Description, Box<dyn VfioDevice>);
+
+/// A device, held by the one who drives it: a plain value without a lock, to be kept by one thread at a time.
+///
+/// Every call returns at once. What others may hold are references ([`DeviceRef`]) and registrations.
+/// Dropping it closes and unregisters the device, and puts the owner's reference.
+pub struct Device {
+    object: DeviceRef,
+    ops: Option<Box<dyn VfioDevice>>,
+    cx: Context,
+    regions: Vec<Region>,
+    is_pci: bool,
+    can_reset: bool,
+    mode: OpenMode,
+    users: Vec<Registration>,
+    requests: u32,
+}
+
+impl fmt::Debug for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Device").field("object", &self.object).finish_non_exhaustive()
+    }
+}
+
+impl Vfio {
+    /// Makes a device: takes an index, then calls `init`. If that fails nothing is left behind, and nothing is
+    /// released: what `init` had taken, it has given back itself.
+    ///
+    /// # Errors
+    /// `ENOSPC` when there is no index, what `init` returns, `EINVAL` for a description that cannot be built (the
+    /// reason is logged).
+    pub fn alloc(
+        &self,
+        init: impl FnOnce(&mut Init<'_>) -> Result<Made, Errno>,
+    ) -> Result<Device, Errno> {
+        self.alloc_mdev(None, init)
+    }
+
+    pub(crate) fn alloc_mdev(
+        &self,
+        mdev: Option<MdevObject>,
+        init: impl FnOnce(&mut Init<'_>) -> Result<Made, Errno>,
+    ) -> Result<Device, Errno> {
+        let index = self.take_index()?;
+        let mut set = None;
+        let made =
+            init(&mut Init { vfio: self, index, set: &mut set }).and_then(|(description, ops)| {
+                let built = description.build().map_err(|error| {
+                    log::error!("vfio{index}: {error}");
+                    Errno::INVAL
+                })?;
+                Ok((built, ops))
+            });
+        match made {
+            Ok((built, ops)) => {
+                Ok(Device::new(DeviceRef::new(self.clone(), index, set, mdev), built, ops))
+            }
+            Err(errno) => {
+                drop(set);
+                self.free_index(index);
+                Err(errno)
+            }
+        }
+    }
+}
+
+/// Life cycle.
+impl Device {
+    fn new(object: DeviceRef, built: Built, ops: Box<dyn VfioDevice>) -> Self {
+        let is_pci = built.config.is_some();
+        Self {
+            object,
+            ops: Some(ops),
+            cx: Context {
+                irqs: Irqs::new(&built.irqs),
+                timers: Timers::default(),
+                sources: Sources::default(),
+                config: built.config.unwrap_or_else(|| ConfigSpace::new(0)),
+            },
+            regions: built.regions,
+            is_pci,
+            can_reset: built.can_reset,
+            mode: OpenMode::Shared,
+            users: Vec::new(),
+            requests: 0,
+        }
+    }
+
+    /// Another reference to the object.
+    pub fn get(&self) -> DeviceRef {
+        self.object.clone()
+    }
+
+    /// The owner's reference.
+    pub fn object(&self) -> &DeviceRef {
+        &self.object
+    }
+
+    /// Makes the device known: from here on it can be opened.
+    ///
+    /// # Errors
+    /// `EINVAL` if it has been registered before. A device is registered once.
+    pub fn register(&mut self) -> Result<(), Errno> {
+        self.object.register()
+    }
+
+    /// A user comes. The first one makes the device's `open` run.
+    ///
+    /// # Errors
+    /// `ENODEV` if the device is not registered, or not any more; `EBUSY` if it is in use and either user wants it for
+    /// itself; what the device's `open` returned.
+    pub fn open(&mut self, mode: OpenMode) -> Result<(), Errno> {
+        let registration = self.object.try_get_registration().ok_or(Errno::NODEV)?;
+        let in_use = !self.users.is_empty();
+        if in_use && (mode == OpenMode::Exclusive || self.mode == OpenMode::Exclusive) {
+            return Err(Errno::BUSY);
+        }
+        let object = self.object.clone();
+        let _one_at_a_time = object.device_set().map(|set| lock(&set.opening));
+        if !in_use && let Some(ops) = &mut self.ops {
+            ops.open(&mut self.cx)?;
+        }
+        self.mode = mode;
+        self.users.push(registration);
+        self.publish_open_count();
+        Ok(())
+    }
+
+    /// A user goes. The last one makes the device's `close` run, and what it had set up is taken down; the device keeps
+    /// its state. Without effect if the device is not open.
+    pub fn close(&mut self) {
+        let object = self.object.clone();
+        let one_at_a_time = object.device_set().map(|set| lock(&set.opening));
+        if self.users.len() == 1 {
+            if let Some(ops) = &mut self.ops {
+                ops.close(&mut self.cx);
+            }
+            self.cx.irqs.close(&mut self.cx.sources);
+        }
+        let registration = self.users.pop();
+        self.publish_open_count();
+        drop(one_at_a_time);
+        drop(registration);
+    }
+
+    fn publish_open_count(&self) {
+        self.object.set_open_count(u32::try_from(self.users.len()).unwrap_or(u32::MAX));
+    }
+
+    /// Begins to unregister the device, or sees how far that has come: no new user from here on, those that are there
+    /// stay until they go.
+    pub fn unregister(&mut self) -> Unregister {
+        self.object.unregister();
+        match self.object.state() {
+            State::Unregistering => Unregister::InUse,
+            State::Initialized | State::Registered | State::Unregistered => Unregister::Done,
+        }
+    }
+
+    /// Asks the users of a device that is being unregistered to go; to be called when that begins, and every 10 s from
+    /// then on. Returns whether there was a way to ask.
+    pub fn request(&mut self) -> bool {
+        let count = self.requests;
+        self.requests = self.requests.saturating_add(1);
+        self.ops.as_mut().is_some_and(|ops| ops.request(count, &mut self.cx))
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        self.unregister();
+        while !self.users.is_empty() {
+            self.close();
+        }
+        if let Some(ops) = self.ops.take() {
+            self.object.leave(ops);
+        }
+    }
+}
+
+/// What a client asks for.
+impl Device {
+    /// Whether it is a PCI device (`VFIO_DEVICE_FLAGS_PCI`).
+    pub fn is_pci(&self) -> bool {
+        self.is_pci
+    }
+
+    /// Whether it says that it can be reset (`VFIO_DEVICE_FLAGS_RESET`).
+    pub fn can_reset(&self) -> bool {
+        self.can_reset
+    }
+
+    /// Number of region indexes.
+    pub fn num_regions(&self) -> u32 {
+        u32::try_from(self.regions.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The region with this index, `None` beyond the last.
+    pub fn region(&self, index: u32) -> Option<&Region> {
+        self.regions.get(index as usize)
+    }
+
+    /// The interrupts: what they are and how they stand.
+    pub fn irqs(&self) -> &Irqs {
+        &self.cx.irqs
+    }
+
+    /// Reads `data.len()` bytes of a region.
+    ///
+    /// # Errors
+    /// `EINVAL` for a region that does not exist, or bytes that do not all lie in it.
+    pub fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
+        let it = self.regions.get(region as usize).ok_or(Errno::INVAL)?;
+        it.check(offset, data.len())?;
+        if region == CONFIG && self.is_pci {
+            self.config_read(offset, data);
+            return Ok(());
+        }
+        let mut at = offset;
+        let mut rest = data;
+        while !rest.is_empty() {
+            let (part, of_memory) = match it.part(at, rest.len()) {
+                Part::Memory(length) => (rest.split_off_mut(..length), true),
+                Part::Trapped(length) => (rest.split_off_mut(..length), false),
+            };
+            let part = part.ok_or(Errno::INVAL)?;
+            let length = part.len() as u64;
+            match (it.memory().filter(|_| of_memory), &mut self.ops) {
+                (Some(memory), _) => memory.read(at, part)?,
+                (None, Some(ops)) => {
+                    part.fill(0);
+                    ops.region_read(region, at, part, &mut self.cx);
+                }
+                (None, None) => (),
+            }
+            at += length;
+        }
+        Ok(())
+    }
+
+    /// Writes `data` to a region.
+    ///
+    /// # Errors
+    /// `EINVAL` for a region that does not exist or is read-only, or bytes that do not all lie in it.
+    pub fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno> {
+        let it = self.regions.get(region as usize).ok_or(Errno::INVAL)?;
+        it.check(offset, data.len())?;
+        if it.is_read_only() {
+            return Err(Errno::INVAL);
+        }
+        if region == CONFIG && self.is_pci {
+            self.config_write(offset, data);
+            return Ok(());
+        }
+        let mut at = offset;
+        let mut rest = data;
+        while !rest.is_empty() {
+            let (length, of_memory) = match it.part(at, rest.len()) {
+                Part::Memory(length) => (length, true),
+                Part::Trapped(length) => (length, false),
+            };
+            let (part, after) = rest.split_at_checked(length).ok_or(Errno::INVAL)?;
+            match (it.memory().filter(|_| of_memory), &mut self.ops) {
+                (Some(memory), _) => memory.write(at, part)?,
+                (None, Some(ops)) => ops.region_write(region, at, part, &mut self.cx),
+                (None, None) => (),
+            }
+            at += length as u64;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    fn config_read(&self, offset: u64, data: &mut [u8]) {
+        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+        self.cx.config.read(offset, data);
+        // The one status bit that changes by itself.
+        if self.cx.irqs.level(INTX, 0)
+            && let Some(status) = STATUS.checked_sub(offset).and_then(|at| data.get_mut(at))
+        {
+            *status |= STATUS_INTERRUPT;
+        }
+    }
+
+    fn config_write(&mut self, offset: u64, data: &[u8]) {
+        self.cx.config.write(usize::try_from(offset).unwrap_or(usize::MAX), data);
+        self.command_written();
+        if let Some(ops) = &mut self.ops {
+            ops.config_written(offset, data.len(), &mut self.cx);
+        }
+    }
+
+    /// What the core itself does about the command register.
+    fn command_written(&mut self) {
+        let disabled = self.cx.config.byte(COMMAND + 1) & COMMAND_HI_INTX_DISABLE != 0;
+        self.cx.irqs.set_intx_disabled(self.is_pci && disabled);
+    }
+
+    /// `VFIO_DEVICE_SET_IRQS`: `action` on the vectors `range` of `index`. An empty range at 0 with
+    /// [`IrqAction::Trigger`] and [`IrqData::None`] takes the index down.
+    ///
+    /// # Errors
+    /// `EINVAL` for an index, range, action or data that the index does not take, or if another of INTx, MSI and MSI-X
+    /// is set up; `EBADF` and the like for a descriptor that cannot be used. Nothing has changed then.
+    pub fn set_irqs<F>(
+        &mut self,
+        index: u32,
+        action: IrqAction,
+        range: Range<u32>,
+        data: IrqData<'_, F>,
+    ) -> Result<(), Errno>
+    where
+        F: ExactSizeIterator<Item = OwnedFd>,
+    {
+        self.cx.irqs.set((index, action), range, data, &mut self.cx.sources)
+    }
+
+    /// `VFIO_DEVICE_RESET`: configuration space, levels, timers, then the device itself. What the client set up stays.
+    pub fn reset(&mut self) {
+        self.cx.config.reset();
+        self.cx.timers = Timers::default();
+        self.cx.irqs.lower_all();
+        self.command_written();
+        if let Some(ops) = &mut self.ops {
+            ops.reset(&mut self.cx);
+        }
+    }
+}
+
+/// What an event loop does with it.
+impl Device {
+    /// The descriptors to watch.
+    pub fn sources(&self) -> &Sources {
+        &self.cx.sources
+    }
+
+    /// A source can be read or written.
+    pub fn source_ready(&mut self, id: SourceId, ready: Interest) {
+        match id {
+            SourceId::Device(id) => {
+                if let Some(ops) = &mut self.ops {
+                    ops.ready(id, ready, &mut self.cx);
+                }
+            }
+            SourceId::Unmask { index, vector } => self.unmask_signalled(id, index, vector),
+        }
+    }
+
+    /// The client, or KVM's resampler, unmasks by eventfd. A descriptor that is at its end, or not an eventfd, would
+    /// wake us for ever: it is let go.
+    fn unmask_signalled(&mut self, id: SourceId, index: u32, vector: u32) {
+        let Some(fd) = self.cx.sources.get(id) else { return };
+        let mut count = [0; 8];
+        match rustix::io::read(fd, &mut count) {
+            Ok(8) => self.cx.irqs.unmask(index, vector),
+            Err(Errno::AGAIN | Errno::INTR) => (),
+            Ok(_) | Err(_) => self.cx.sources.remove(id),
+        }
+    }
+
+    /// When [`run_timers`](Self::run_timers) is to be called next.
+    pub fn next_timer(&self) -> Option<Instant> {
+        self.cx.timers.next()
+    }
+
+    /// Calls the device for each timer that is due at `now`.
+    pub fn run_timers(&mut self, now: Instant) {
+        // A timer that the device starts anew from within waits for the next round, so that this one ends.
+        let mut due = Vec::new();
+        while let Some(id) = self.cx.timers.take_due(now) {
+            due.push(id);
+        }
+        for id in due {
+            if let Some(ops) = &mut self.ops {
+                ops.timer(id, &mut self.cx);
+            }
+        }
+    }
+
+    /// The picture that the device shows, if it shows one.
+    pub fn display(&self) -> Option<crate::display::Plane> {
+        self.ops.as_ref().and_then(|ops| ops.display())
+    }
+}

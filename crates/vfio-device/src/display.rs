@@ -1,0 +1,26 @@
+//! The picture of a display device.
+
+use crate::SharedMemory;
+
+/// Where in which memory a picture lies, and how it is laid out (`struct vfio_device_gfx_plane_info`).
+///
+/// The plane holds a counted reference to the memory, so that a viewer may outlive the open, and even the device.
+#[derive(Clone, Debug)]
+pub struct Plane {
+    /// Pixel format, a DRM fourcc: 0x34325258 is XRGB8888, 4 bytes a pixel.
+    pub format: u32,
+    /// Pixels in a row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Bytes from one row to the next.
+    pub stride: u32,
+    /// Where in `memory` the first row begins, in bytes.
+    pub offset: u64,
+    /// Bytes from there that belong to the picture.
+    pub size: u64,
+    /// Rises whenever any of the above changes.
+    pub generation: u64,
+    /// What the picture lies in.
+    pub memory: SharedMemory,
+}

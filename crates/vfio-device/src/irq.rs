@@ -1,0 +1,394 @@
+//! Interrupts: the device states levels and edges, the client decides what becomes of them
+//! (`VFIO_DEVICE_GET_IRQ_INFO`, `VFIO_DEVICE_SET_IRQS`).
+
+use std::fs::File;
+use std::io::Write;
+use std::ops::{BitOr, Range};
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+use crate::Errno;
+use crate::sources::{Interest, SourceId, Sources};
+
+/// irq index of INTx (`VFIO_PCI_INTX_IRQ_INDEX`).
+pub const INTX: u32 = 0;
+/// irq index of MSI (`VFIO_PCI_MSI_IRQ_INDEX`).
+pub const MSI: u32 = 1;
+/// irq index of MSI-X (`VFIO_PCI_MSIX_IRQ_INDEX`).
+pub const MSIX: u32 = 2;
+/// irq index of error reporting (`VFIO_PCI_ERR_IRQ_INDEX`).
+pub const ERR: u32 = 3;
+/// irq index by which the device is asked back (`VFIO_PCI_REQ_IRQ_INDEX`).
+pub const REQ: u32 = 4;
+
+/// What an irq index can do (`VFIO_IRQ_INFO_*`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IrqFlags(u32);
+
+impl IrqFlags {
+    /// It signals eventfds.
+    pub const EVENTFD: Self = Self(1);
+    /// Its vectors can be masked.
+    pub const MASKABLE: Self = Self(2);
+    /// A level: it masks itself when it fires, and fires again at unmask while the level holds.
+    pub const AUTOMASKED: Self = Self(4);
+    /// Its vectors are set up all at once.
+    pub const NORESIZE: Self = Self(8);
+    /// What INTx has: `EVENTFD | MASKABLE | AUTOMASKED`.
+    pub const INTX: Self = Self(7);
+    /// What MSI, ERR and REQ have: `EVENTFD | NORESIZE`.
+    pub const MSI: Self = Self(9);
+
+    /// The bits, as on the wire.
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// Whether all of `other`'s bits are set.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for IrqFlags {
+    type Output = Self;
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// Flags and number of vectors of an irq index; count 0 means that the device does not have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IrqInfo {
+    /// What it can do.
+    pub flags: IrqFlags,
+    /// Number of vectors.
+    pub count: u32,
+}
+
+/// What a SET_IRQS message asks for (`VFIO_IRQ_SET_ACTION_*`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IrqAction {
+    /// Hold interrupts back.
+    Mask,
+    /// Let them through again.
+    Unmask,
+    /// Say where they go, or fire them by hand.
+    Trigger,
+}
+
+/// What a SET_IRQS message carries (`VFIO_IRQ_SET_DATA_*`).
+#[derive(Debug)]
+pub enum IrqData<'a, F> {
+    /// Nothing: the action holds for each vector of the range.
+    None,
+    /// A byte for each vector: the action holds where it is not 0.
+    Bool(&'a [u8]),
+    /// An eventfd for each vector, or none at all to take them away.
+    Eventfd(F),
+}
+
+#[derive(Debug, Default)]
+struct Vector {
+    /// Where it goes. `None`: nowhere.
+    trigger: Option<File>,
+    /// The level that the device states.
+    level: bool,
+    masked: bool,
+    /// An edge that came while masked.
+    pending: bool,
+    fired: u64,
+}
+
+impl Vector {
+    /// Signals the client, if it wants to know. The eventfd is non-blocking, and one that is full says already what
+    /// there is to say.
+    fn fire(&mut self) -> bool {
+        let Some(eventfd) = &mut self.trigger else { return false };
+        self.fired += 1;
+        #[expect(clippy::host_endian_bytes, reason = "an eventfd counts in host order")]
+        if let Err(error) = eventfd.write(&1u64.to_ne_bytes()) {
+            log::debug!("interrupt eventfd: {error}");
+        }
+        true
+    }
+
+    fn clear_client(&mut self) {
+        (self.trigger, self.masked, self.pending) = (None, false, false);
+    }
+}
+
+#[derive(Debug)]
+struct Index {
+    info: IrqInfo,
+    /// The client has set it up and not taken it down since.
+    enabled: bool,
+    vectors: Vec<Vector>,
+}
+
+impl Index {
+    fn is_level(&self) -> bool {
+        self.info.flags.contains(IrqFlags::AUTOMASKED)
+    }
+}
+
+/// The interrupts of one device.
+///
+/// The device says what holds ([`set_level`](Self::set_level)) or what has happened ([`trigger`](Self::trigger)),
+/// best in one place and from its state; whether, where and when the client hears of it is settled here. On an
+/// automasked index (INTx) a level fires once, masks itself, and fires again at unmask while it holds. On any other
+/// index a rise of the level fires. With the command register's Interrupt Disable bit set, INTx is held back.
+#[derive(Debug)]
+pub struct Irqs {
+    indexes: Vec<Index>,
+    intx_disabled: bool,
+}
+
+impl Irqs {
+    pub(crate) fn new(infos: &[IrqInfo]) -> Self {
+        let index = |&info: &IrqInfo| Index {
+            info,
+            enabled: false,
+            vectors: (0..info.count).map(|_| Vector::default()).collect(),
+        };
+        Self { indexes: infos.iter().map(index).collect(), intx_disabled: false }
+    }
+
+    /// Number of irq indexes.
+    pub fn num_irqs(&self) -> u32 {
+        u32::try_from(self.indexes.len()).unwrap_or(u32::MAX)
+    }
+
+    /// What index `index` is, `None` beyond the last.
+    pub fn info(&self, index: u32) -> Option<IrqInfo> {
+        self.indexes.get(index as usize).map(|index| index.info)
+    }
+
+    /// States the level of a vector. Safe to call after every access: only changes have an effect. A vector that the
+    /// device does not have is ignored.
+    pub fn set_level(&mut self, index: u32, vector: u32, high: bool) {
+        let rose = match self.vector(index, vector) {
+            Some(vector) => high && !std::mem::replace(&mut vector.level, high),
+            None => return,
+        };
+        if rose {
+            self.deliver(index, vector, true);
+        }
+    }
+
+    /// An event has happened: fires the vector, or once at unmask if it is masked.
+    pub fn trigger(&mut self, index: u32, vector: u32) {
+        self.deliver(index, vector, true);
+    }
+
+    /// The level last stated.
+    pub fn level(&self, index: u32, vector: u32) -> bool {
+        self.get(index, vector).is_some_and(|vector| vector.level)
+    }
+
+    /// How often the client was signalled through this vector since the device was made.
+    pub fn fired(&self, index: u32, vector: u32) -> u64 {
+        self.get(index, vector).map_or(0, |vector| vector.fired)
+    }
+
+    /// Whether the client has given this vector somewhere to go.
+    pub fn is_armed(&self, index: u32, vector: u32) -> bool {
+        self.get(index, vector).is_some_and(|vector| vector.trigger.is_some())
+    }
+
+    /// The command register's Interrupt Disable bit.
+    pub(crate) fn set_intx_disabled(&mut self, disabled: bool) {
+        if std::mem::replace(&mut self.intx_disabled, disabled) && !disabled {
+            self.deliver(INTX, 0, false);
+        }
+    }
+
+    /// `VFIO_DEVICE_SET_IRQS`. `sources` takes the eventfds by which the client unmasks.
+    ///
+    /// # Errors
+    /// `EINVAL` for an index, range, action or data that the index does not take, or if another of INTx, MSI and MSI-X
+    /// is set up; `EBADF` and the like for a descriptor that cannot be used.
+    pub(crate) fn set<F>(
+        &mut self,
+        (index, action): (u32, IrqAction),
+        range: Range<u32>,
+        data: IrqData<'_, F>,
+        sources: &mut Sources,
+    ) -> Result<(), Errno>
+    where
+        F: ExactSizeIterator<Item = OwnedFd>,
+    {
+        let info = self.info(index).ok_or(Errno::INVAL)?;
+        if range.start > range.end || range.end > info.count {
+            return Err(Errno::INVAL);
+        }
+        match (action, data) {
+            (IrqAction::Trigger, IrqData::None) if range == (0..0) => {
+                self.disable(index, sources);
+                Ok(())
+            }
+            _ if range.is_empty() => Err(Errno::INVAL),
+            (IrqAction::Trigger, IrqData::Eventfd(fds)) => self.install(index, range, fds),
+            (IrqAction::Trigger, data) => {
+                // As vfio-pci has it: there is nothing to fire by hand on an index that is not set up.
+                if !self.indexes.get(index as usize).is_some_and(|index| index.enabled) {
+                    return Err(Errno::INVAL);
+                }
+                self.each(range, &data, |irqs, vector| irqs.deliver(index, vector, true))
+            }
+            _ if !info.flags.contains(IrqFlags::MASKABLE) => Err(Errno::INVAL),
+            (IrqAction::Unmask, IrqData::Eventfd(fds)) => {
+                Self::watch_unmask(index, range, fds, sources)
+            }
+            (IrqAction::Mask, IrqData::Eventfd(_)) => Err(Errno::INVAL),
+            (IrqAction::Mask, data) => self.each(range, &data, |irqs, vector| {
+                if let Some(vector) = irqs.vector(index, vector) {
+                    vector.masked = true;
+                }
+            }),
+            (IrqAction::Unmask, data) => {
+                self.each(range, &data, |irqs, vector| irqs.unmask(index, vector))
+            }
+        }
+    }
+
+    /// Lets a vector through again: what held or came while it was masked fires now.
+    pub(crate) fn unmask(&mut self, index: u32, vector: u32) {
+        if let Some(it) = self.vector(index, vector) {
+            it.masked = false;
+            let pending = std::mem::take(&mut it.pending);
+            self.deliver(index, vector, pending);
+        }
+    }
+
+    /// Forgets all that belongs to the open. Levels are the device's and stay.
+    pub(crate) fn close(&mut self, sources: &mut Sources) {
+        for index in 0..self.num_irqs() {
+            self.disable(index, sources);
+        }
+    }
+
+    /// All levels low and nothing pending, as after a reset. Where interrupts go, and which are masked, stays.
+    pub(crate) fn lower_all(&mut self) {
+        for vector in self.indexes.iter_mut().flat_map(|index| &mut index.vectors) {
+            (vector.level, vector.pending) = (false, false);
+        }
+    }
+
+    fn disable(&mut self, index: u32, sources: &mut Sources) {
+        if let Some(it) = self.indexes.get_mut(index as usize) {
+            it.enabled = false;
+            it.vectors.iter_mut().for_each(Vector::clear_client);
+            sources.remove_unmask(index);
+        }
+    }
+
+    fn install(
+        &mut self,
+        index: u32,
+        range: Range<u32>,
+        mut fds: impl ExactSizeIterator<Item = OwnedFd>,
+    ) -> Result<(), Errno> {
+        if fds.len() != 0 && fds.len() != range.len() {
+            return Err(Errno::INVAL);
+        }
+        let modes = [INTX, MSI, MSIX];
+        let in_use = |&other: &u32| {
+            other != index && self.indexes.get(other as usize).is_some_and(|it| it.enabled)
+        };
+        if modes.contains(&index) && modes.iter().any(in_use) {
+            return Err(Errno::INVAL);
+        }
+        // All or nothing: a descriptor that cannot be used leaves what was installed before.
+        let files = range
+            .clone()
+            .map(|_| fds.next().map(nonblocking).transpose())
+            .collect::<Result<Vec<_>, _>>()?;
+        if let Some(it) = self.indexes.get_mut(index as usize) {
+            it.enabled = true;
+        }
+        for (vector, file) in range.zip(files) {
+            if let Some(it) = self.vector(index, vector) {
+                it.clear_client();
+                it.trigger = file;
+                self.deliver(index, vector, false);
+            }
+        }
+        Ok(())
+    }
+
+    fn watch_unmask(
+        index: u32,
+        range: Range<u32>,
+        fds: impl ExactSizeIterator<Item = OwnedFd>,
+        sources: &mut Sources,
+    ) -> Result<(), Errno> {
+        if fds.len() == 0 {
+            range.for_each(|vector| sources.remove(SourceId::Unmask { index, vector }));
+            return Ok(());
+        }
+        if fds.len() != range.len() {
+            return Err(Errno::INVAL);
+        }
+        let files = fds.map(nonblocking).collect::<Result<Vec<_>, _>>()?;
+        for (vector, file) in range.zip(files) {
+            sources.insert(SourceId::Unmask { index, vector }, file.into(), Interest::READ);
+        }
+        Ok(())
+    }
+
+    /// Calls `act` for the vectors that `data` picks out of `range`.
+    fn each<F>(
+        &mut self,
+        range: Range<u32>,
+        data: &IrqData<'_, F>,
+        act: impl Fn(&mut Self, u32),
+    ) -> Result<(), Errno> {
+        match data {
+            IrqData::Bool(bytes) if bytes.len() != range.len() => return Err(Errno::INVAL),
+            IrqData::Bool(bytes) => {
+                range
+                    .zip(bytes.iter())
+                    .filter(|(_, byte)| **byte != 0)
+                    .for_each(|(vector, _)| act(self, vector));
+            }
+            _ => range.for_each(|vector| act(self, vector)),
+        }
+        Ok(())
+    }
+
+    /// The one place where an interrupt goes out. `event`: something has just happened, apart from any level that holds.
+    fn deliver(&mut self, index: u32, vector: u32, event: bool) {
+        let held_back = index == INTX && self.intx_disabled;
+        let Some(it) = self.indexes.get_mut(index as usize) else { return };
+        let is_level = it.is_level();
+        let Some(it) = it.vectors.get_mut(vector as usize) else { return };
+        if is_level {
+            if (it.level || event) && !it.masked && !held_back {
+                it.masked = it.fire();
+            }
+        } else if event {
+            if it.masked {
+                it.pending = true;
+            } else {
+                it.fire();
+            }
+        }
+    }
+
+    fn get(&self, index: u32, vector: u32) -> Option<&Vector> {
+        self.indexes.get(index as usize)?.vectors.get(vector as usize)
+    }
+
+    fn vector(&mut self, index: u32, vector: u32) -> Option<&mut Vector> {
+        self.indexes.get_mut(index as usize)?.vectors.get_mut(vector as usize)
+    }
+}
+
+/// A descriptor from a client, made so that no write or read of ours can block on it.
+fn nonblocking(fd: OwnedFd) -> Result<File, Errno> {
+    let flags = fcntl_getfl(&fd)?;
+    fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
+    Ok(File::from(fd))
+}

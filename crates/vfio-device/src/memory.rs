@@ -1,0 +1,78 @@
+//! Memory that the device, the client, the guest and a viewer share.
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
+
+use crate::Errno;
+
+/// A sealed memfd, mapped once into this process and mapped again by whoever is handed its fd.
+///
+/// * Sealed with `F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL`: a client cannot truncate it, so no access here or there
+///   can raise SIGBUS.
+/// * Populated lazily: a page costs memory when it is first touched.
+/// * Accessed through [`VolatileSlice`] only, never as `&mut [u8]`: others write at the same time.
+///
+/// Cloning shares the memory; it lives until the last clone (and the last foreign mapping) has gone.
+#[derive(Clone, Debug)]
+pub struct SharedMemory {
+    mapping: Arc<MmapRegion>,
+    file: Arc<File>,
+}
+
+impl SharedMemory {
+    /// Creates `size` bytes of zeroes. `name` shows in `/proc/PID/maps`, for people.
+    ///
+    /// # Errors
+    /// `EINVAL` for size 0 or one that the address space cannot hold, else what `memfd_create`, `ftruncate` or `mmap`
+    /// answered (`EMFILE`, `ENOMEM`, ...).
+    pub fn new(name: &str, size: u64) -> Result<Self, Errno> {
+        let length = usize::try_from(size).map_err(|_| Errno::INVAL)?;
+        if length == 0 {
+            return Err(Errno::INVAL);
+        }
+        let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        ftruncate(&fd, size)?;
+        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let file = Arc::new(File::from(fd));
+        let mapping = MmapRegion::from_file(FileOffset::from_arc(Arc::clone(&file), 0), length)
+            .map_err(|_| Errno::NOMEM)?;
+        Ok(Self { mapping: Arc::new(mapping), file })
+    }
+
+    /// Size in bytes.
+    pub fn size(&self) -> u64 {
+        self.mapping.size() as u64
+    }
+
+    /// The whole of it, for volatile access.
+    pub fn slice(&self) -> VolatileSlice<'_> {
+        self.mapping.as_volatile_slice()
+    }
+
+    /// The memfd, to be sent to a client.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Copies the bytes at `offset` into `data`.
+    ///
+    /// # Errors
+    /// `EINVAL` if they do not all lie inside.
+    pub fn read(&self, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
+        let offset = usize::try_from(offset).map_err(|_| Errno::INVAL)?;
+        self.slice().read_slice(data, offset).map_err(|_| Errno::INVAL)
+    }
+
+    /// Copies `data` to `offset`.
+    ///
+    /// # Errors
+    /// `EINVAL` if it does not all fit.
+    pub fn write(&self, offset: u64, data: &[u8]) -> Result<(), Errno> {
+        let offset = usize::try_from(offset).map_err(|_| Errno::INVAL)?;
+        self.slice().write_slice(data, offset).map_err(|_| Errno::INVAL)
+    }
+}

@@ -1,0 +1,108 @@
+//! What a region index of a device stands for (`VFIO_DEVICE_GET_REGION_INFO`).
+
+use std::ops::Range;
+
+use crate::{Errno, SharedMemory};
+
+/// One region: its size, who may do what to it, and which of its bytes are memory that a client can map.
+///
+/// Every byte is either *trapped* (an access becomes a call of the device) or *mapped* (it is a byte of
+/// [`SharedMemory`], which a client may also access without us). A message that reads or writes mapped bytes sees the
+/// same bytes as the mapping.
+#[derive(Clone, Debug, Default)]
+pub struct Region {
+    size: u64,
+    read_only: bool,
+    memory: Option<SharedMemory>,
+    sparse: Option<Vec<Range<u64>>>,
+    kind: Option<(u32, u32)>,
+}
+
+/// A part of an access that is either all memory or all trapped; `Region::split` yields these.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Memory(usize),
+    Trapped(usize),
+}
+
+impl Region {
+    /// A region that the device does not have: size 0, every access refused.
+    pub fn absent() -> Self {
+        Self::default()
+    }
+
+    /// Registers: each access becomes a call of the device. `size` in bytes.
+    pub fn trapped(size: u64) -> Self {
+        Self { size, ..Self::default() }
+    }
+
+    /// Memory from end to end.
+    pub fn mapped(memory: SharedMemory) -> Self {
+        Self { size: memory.size(), memory: Some(memory), ..Self::default() }
+    }
+
+    /// Memory where `areas` says, registers elsewhere (`VFIO_REGION_INFO_CAP_SPARSE_MMAP`). The memory is as large as
+    /// the region; offsets in it are offsets in the region. The areas must be page-aligned, in ascending order and
+    /// disjoint: [`Description::build`](crate::Description::build) checks it.
+    pub fn sparse(memory: SharedMemory, areas: impl Into<Vec<Range<u64>>>) -> Self {
+        Self { sparse: Some(areas.into()), ..Self::mapped(memory) }
+    }
+
+    /// The same region without `VFIO_REGION_INFO_FLAG_WRITE`: writes are refused.
+    pub fn read_only(self) -> Self {
+        Self { read_only: true, ..self }
+    }
+
+    /// The same region with a type capability (`VFIO_REGION_INFO_CAP_TYPE`), as device-specific regions have it.
+    pub fn with_type(self, kind: u32, subtype: u32) -> Self {
+        Self { kind: Some((kind, subtype)), ..self }
+    }
+
+    /// Size in bytes, 0 if absent.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Whether writes are refused.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// The memory behind the mapped bytes, if there are any.
+    pub fn memory(&self) -> Option<&SharedMemory> {
+        self.memory.as_ref()
+    }
+
+    /// The mappable areas, if not all of the region is.
+    pub fn areas(&self) -> Option<&[Range<u64>]> {
+        self.sparse.as_deref()
+    }
+
+    /// Type and subtype of the type capability.
+    pub fn kind(&self) -> Option<(u32, u32)> {
+        self.kind
+    }
+
+    /// Whether `length` bytes at `offset` lie inside. An absent region holds no access at all, not even an empty one.
+    ///
+    /// # Errors
+    /// `EINVAL` if not.
+    pub(crate) fn check(&self, offset: u64, length: usize) -> Result<(), Errno> {
+        let end = offset.checked_add(length as u64).ok_or(Errno::INVAL)?;
+        if self.size == 0 || end > self.size { Err(Errno::INVAL) } else { Ok(()) }
+    }
+
+    /// How an access that starts at `offset` begins: so many bytes of one sort, at most `length`.
+    pub(crate) fn part(&self, offset: u64, length: usize) -> Part {
+        let until = |end: u64| usize::try_from(end - offset).unwrap_or(usize::MAX).min(length);
+        match (&self.memory, &self.sparse) {
+            (None, _) => Part::Trapped(length),
+            (Some(_), None) => Part::Memory(length),
+            (Some(_), Some(areas)) => match areas.iter().find(|area| offset < area.end) {
+                Some(area) if offset >= area.start => Part::Memory(until(area.end)),
+                Some(area) => Part::Trapped(until(area.start)),
+                None => Part::Trapped(length),
+            },
+        }
+    }
+}

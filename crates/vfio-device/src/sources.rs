@@ -1,0 +1,117 @@
+//! File descriptors on the host that can wake a device: the far end of a serial port, say.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// What a source is watched for. A hang-up or an error counts as both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Interest {
+    /// Wake when it can be read.
+    pub readable: bool,
+    /// Wake when it can be written.
+    pub writable: bool,
+}
+
+impl Interest {
+    /// Readable only.
+    pub const READ: Self = Self { readable: true, writable: false };
+    /// Writable only.
+    pub const WRITE: Self = Self { readable: false, writable: true };
+    /// Both.
+    pub const BOTH: Self = Self { readable: true, writable: true };
+}
+
+/// Names a source: the device's own numbers, or one of the core's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SourceId {
+    /// Added by the device under this number.
+    Device(u32),
+    /// The eventfd by which the client (or KVM's resampler) unmasks an interrupt.
+    Unmask {
+        /// irq index
+        index: u32,
+        /// vector in it
+        vector: u32,
+    },
+}
+
+/// A watched file descriptor.
+#[derive(Debug)]
+pub struct Source {
+    id: SourceId,
+    fd: OwnedFd,
+    interest: Interest,
+}
+
+impl Source {
+    /// Its name.
+    pub fn id(&self) -> SourceId {
+        self.id
+    }
+
+    /// What it is watched for.
+    pub fn interest(&self) -> Interest {
+        self.interest
+    }
+}
+
+impl AsFd for Source {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// The sources of a device. Its event loop watches them, level-triggered, and calls the device's
+/// [`ready`](crate::VfioDevice::ready).
+#[derive(Debug, Default)]
+pub struct Sources {
+    entries: Vec<Source>,
+    generation: u64,
+}
+
+impl Sources {
+    /// Watches `fd` under the device's number `id`, in place of what was watched under it before. Hand in a duplicate
+    /// (`try_clone`) of a descriptor that is to be read and written elsewhere.
+    pub fn watch(&mut self, id: u32, fd: OwnedFd, interest: Interest) {
+        self.insert(SourceId::Device(id), fd, interest);
+    }
+
+    /// Ends the watch of `id` and closes its descriptor.
+    pub fn unwatch(&mut self, id: u32) {
+        self.remove(SourceId::Device(id));
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Source> {
+        self.entries.iter()
+    }
+
+    /// A number that changes whenever the set does: what an event loop compares before it looks closer.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn insert(&mut self, id: SourceId, fd: OwnedFd, interest: Interest) {
+        self.entries.retain(|entry| entry.id != id);
+        self.entries.push(Source { id, fd, interest });
+        self.generation += 1;
+    }
+
+    pub(crate) fn get(&self, id: SourceId) -> Option<BorrowedFd<'_>> {
+        self.entries.iter().find(|entry| entry.id == id).map(Source::as_fd)
+    }
+
+    pub(crate) fn remove(&mut self, id: SourceId) {
+        let before = self.entries.len();
+        self.entries.retain(|entry| entry.id != id);
+        self.generation += u64::from(self.entries.len() != before);
+    }
+
+    /// Forgets those that belong to the open: the unmask eventfds.
+    pub(crate) fn remove_unmask(&mut self, index: u32) {
+        let of_index =
+            |id: SourceId| matches!(id, SourceId::Unmask { index: of, .. } if of == index);
+        let before = self.entries.len();
+        self.entries.retain(|entry| !of_index(entry.id));
+        self.generation += u64::from(self.entries.len() != before);
+    }
+}

@@ -1,0 +1,301 @@
+//! What must hold of a description before a client sees it.
+//!
+//! QEMU 11.1 believes what a server tells it: a BAR that is no power of two aborts it, an absent configuration space
+//! ends it with SIGSEGV, a loop in a capability list hangs it. So all of that is refused here, when the device is
+//! built, and never found out in the dialogue.
+
+use std::ops::Range;
+
+use thiserror::Error;
+
+use crate::config::{ConfigSpace, STATUS};
+use crate::description::{Built, CONFIG, PCI_IRQS, PCI_REGIONS};
+use crate::irq::{INTX, MSI, MSIX};
+use crate::pci::{
+    BarKind, CAPABILITIES_POINTER, FIRST_CAPABILITY, FIRST_EXTENDED, INTERRUPT_PIN,
+    STATUS_CAPABILITIES,
+};
+use crate::region::Region;
+
+/// Page size that mapped memory is measured in.
+pub(crate) const PAGE: u64 = 4096;
+/// QEMU takes no more regions than this.
+pub(crate) const MAX_REGIONS: u32 = 100;
+/// QEMU takes no more irq indexes than this.
+const MAX_IRQS: u32 = 50;
+
+/// Why a [`Description`](crate::Description) cannot be built.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DescriptionError {
+    /// There are BARs 0 to 5, and a 64-bit one takes two.
+    #[error("BAR {0} does not exist: BARs are 0 to 5, and a 64-bit one needs the next as well")]
+    BarIndex(u32),
+    /// Two regions want the same BAR.
+    #[error("BAR {0} is in use already, by another BAR or as the upper half of a 64-bit one")]
+    BarTaken(u32),
+    /// QEMU aborts on a BAR size that is not a power of two.
+    #[error("BAR {bar} cannot be {size} bytes: {kind:?} takes a power of two from {} to {}", bar_sizes(*kind).0,
+        bar_sizes(*kind).1)]
+    BarSize {
+        /// BAR number
+        bar: u32,
+        /// what it decodes
+        kind: BarKind,
+        /// bytes
+        size: u64,
+    },
+    /// QEMU reads the whole ROM with one message.
+    #[error("the expansion ROM cannot be {0} bytes: it takes a power of two from 2 KiB to 1 MiB")]
+    RomSize(u64),
+    /// Bytes of configuration space lie where no such bytes can.
+    #[error(
+        "{length} bytes of configuration space at {offset:#x} do not fit: standard ones live in 0x40..0x100, extended ones in 0x100..0x1000"
+    )]
+    ConfigBounds {
+        /// where they begin
+        offset: usize,
+        /// how many there are
+        length: usize,
+    },
+    /// Two things want the same bytes of configuration space.
+    #[error("{length} bytes of configuration space at {offset:#x} lie over others")]
+    ConfigOverlap {
+        /// where they begin
+        offset: usize,
+        /// how many there are
+        length: usize,
+    },
+    /// An extended capability among the standard ones.
+    #[error("capability id {0:#x} is no standard one: add it with `extended_capability`")]
+    NotStandard(u16),
+    /// QEMU ends with SIGSEGV without configuration space.
+    #[error("a PCI device needs 256 or 4096 bytes of configuration space as region {CONFIG}")]
+    NoConfigSpace,
+    /// QEMU never returns from such a list.
+    #[error("the capability at {0:#x} is reached twice: the list is a loop")]
+    CapabilityLoop(usize),
+    /// A next pointer that leads out of the capabilities.
+    #[error("a capability pointer leads to {0:#x}, where no capability can be")]
+    CapabilityPointer(usize),
+    /// QEMU refuses pins above INTD.
+    #[error("interrupt pin {0} does not exist: 0 is none, 1 to 4 are INTA to INTD")]
+    InterruptPin(u8),
+    /// A pin without irq index INTx, or the other way round.
+    #[error("interrupt pin {pin} and {count} INTx vectors do not go together: use `intx()`")]
+    IntxCount {
+        /// interrupt pin register
+        pin: u8,
+        /// vectors of irq index 0
+        count: u32,
+    },
+    /// QEMU aborts on a Multiple Message Capable field above 5.
+    #[error("MSI: Multiple Message Capable is {0}; 0 to 5 stand for 1 to 32 vectors")]
+    MsiVectors(u8),
+    /// MSI-X structures outside of a BAR, or one over the other; QEMU refuses the device or ends with SIGSEGV.
+    #[error("MSI-X: the {what} ({length} bytes at {offset:#x} of BAR {bar}) {fault}")]
+    Msix {
+        /// table or pending bit array
+        what: &'static str,
+        /// BAR indicator
+        bar: u8,
+        /// offset in the BAR
+        offset: u64,
+        /// bytes
+        length: u64,
+        /// what is wrong with it
+        fault: &'static str,
+    },
+    /// An irq index has more vectors than it can have.
+    #[error("irq index {index} cannot have {count} vectors: at most {most}")]
+    IrqCount {
+        /// irq index
+        index: u32,
+        /// vectors asked for
+        count: u32,
+        /// vectors possible
+        most: u32,
+    },
+    /// QEMU takes 8 to 100 regions.
+    #[error("a device has at most {MAX_REGIONS} regions, and a PCI device at least {PCI_REGIONS}")]
+    Regions,
+    /// QEMU takes 3 to 50 irq indexes.
+    #[error("a device has at most {MAX_IRQS} irq indexes, and a PCI device at least {PCI_IRQS}")]
+    Irqs,
+    /// Memory that cannot be mapped as described.
+    #[error("region {region}: {fault}")]
+    Mapping {
+        /// region index
+        region: u32,
+        /// what is wrong
+        fault: &'static str,
+    },
+}
+
+fn bar_sizes(kind: BarKind) -> (u64, u64) {
+    let sizes = kind.sizes();
+    (*sizes.start(), *sizes.end())
+}
+
+/// Checks a finished description as a client will see it, however it was put together.
+pub(crate) fn check(built: &Built) -> Result<(), DescriptionError> {
+    let is_pci = built.config.is_some();
+    let fits =
+        |length: usize, least: u32, most: u32| (least as usize..=most as usize).contains(&length);
+    if !fits(built.regions.len(), if is_pci { PCI_REGIONS } else { 0 }, MAX_REGIONS) {
+        return Err(DescriptionError::Regions);
+    }
+    if !fits(built.irqs.len(), if is_pci { PCI_IRQS } else { 0 }, MAX_IRQS) {
+        return Err(DescriptionError::Irqs);
+    }
+    for (region, index) in built.regions.iter().zip(0..) {
+        mapping(region).map_err(|fault| DescriptionError::Mapping { region: index, fault })?;
+    }
+    for (info, index) in built.irqs.iter().zip(0..) {
+        let most = match index {
+            INTX if is_pci => 1,
+            MSI if is_pci => 32,
+            _ => 2048,
+        };
+        if info.count > most {
+            return Err(DescriptionError::IrqCount { index, count: info.count, most });
+        }
+    }
+    match &built.config {
+        Some(config) => config_space(config, built),
+        None => Ok(()),
+    }
+}
+
+fn mapping(region: &Region) -> Result<(), &'static str> {
+    let Some(memory) = region.memory() else { return Ok(()) };
+    if memory.size() % PAGE != 0 {
+        return Err("mapped memory must be a whole number of 4 KiB pages");
+    }
+    let mut free = 0;
+    for area in region.areas().unwrap_or_default() {
+        if area.start % PAGE != 0 || area.end % PAGE != 0 {
+            return Err("a sparse area must begin and end on a 4 KiB page");
+        }
+        if area.is_empty() {
+            return Err("a sparse area is empty");
+        }
+        if area.start < free {
+            return Err("sparse areas overlap or are not in ascending order");
+        }
+        if area.end > region.size() {
+            return Err("a sparse area reaches past the end of the region");
+        }
+        free = area.end;
+    }
+    Ok(())
+}
+
+fn config_space(config: &ConfigSpace, built: &Built) -> Result<(), DescriptionError> {
+    let region = built.regions.get(CONFIG as usize).map_or(0, Region::size);
+    if region != config.size() {
+        return Err(DescriptionError::NoConfigSpace);
+    }
+    let pin = config.byte(INTERRUPT_PIN);
+    if pin > 4 {
+        return Err(DescriptionError::InterruptPin(pin));
+    }
+    let count = built.irqs.get(INTX as usize).map_or(0, |info| info.count);
+    if (pin != 0) != (count != 0) {
+        return Err(DescriptionError::IntxCount { pin, count });
+    }
+    standard_list(config, built)?;
+    if config.size() > 256 { extended_list(config) } else { Ok(()) }
+}
+
+fn standard_list(config: &ConfigSpace, built: &Built) -> Result<(), DescriptionError> {
+    if config.byte(STATUS) & STATUS_CAPABILITIES == 0 {
+        return Ok(());
+    }
+    let mut seen = Vec::new();
+    let mut at = usize::from(config.byte(CAPABILITIES_POINTER));
+    while at != 0 {
+        if at < FIRST_CAPABILITY || at % 4 != 0 {
+            return Err(DescriptionError::CapabilityPointer(at));
+        }
+        if seen.contains(&at) {
+            return Err(DescriptionError::CapabilityLoop(at));
+        }
+        seen.push(at);
+        match config.byte(at) {
+            0x05 => msi(config, at)?,
+            0x11 => msix(config, at, built)?,
+            _ => (),
+        }
+        at = usize::from(config.byte(at + 1));
+    }
+    Ok(())
+}
+
+fn extended_list(config: &ConfigSpace) -> Result<(), DescriptionError> {
+    let mut seen = Vec::new();
+    let mut at = FIRST_EXTENDED;
+    while at != 0 && config.dword(at) != 0 {
+        if seen.contains(&at) {
+            return Err(DescriptionError::CapabilityLoop(at));
+        }
+        seen.push(at);
+        at = (config.dword(at) >> 20) as usize;
+        if at != 0 && (at < FIRST_EXTENDED || !at.is_multiple_of(4)) {
+            return Err(DescriptionError::CapabilityPointer(at));
+        }
+    }
+    Ok(())
+}
+
+fn msi(config: &ConfigSpace, at: usize) -> Result<(), DescriptionError> {
+    let capable = config.byte(at + 2) >> 1 & 7;
+    if capable > 5 { Err(DescriptionError::MsiVectors(capable)) } else { Ok(()) }
+}
+
+fn msix(config: &ConfigSpace, at: usize, built: &Built) -> Result<(), DescriptionError> {
+    let vectors = u64::from(config.word(at + 2) & 0x7ff) + 1;
+    let count = built.irqs.get(MSIX as usize).map_or(0, |info| info.count);
+    if u64::from(count) != vectors {
+        return Err(DescriptionError::IrqCount {
+            index: MSIX,
+            count,
+            most: u32::try_from(vectors).unwrap_or(0),
+        });
+    }
+    let table = msix_part(config.dword(at + 4), vectors * 16, "table", built)?;
+    let pending =
+        msix_part(config.dword(at + 8), vectors.div_ceil(64) * 8, "pending bit array", built)?;
+    if table.0 == pending.0 && table.1.start < pending.1.end && pending.1.start < table.1.end {
+        let length = pending.1.end - pending.1.start;
+        let fault = "lies over the table";
+        let (bar, offset) = (pending.0, pending.1.start);
+        return Err(DescriptionError::Msix {
+            what: "pending bit array",
+            bar,
+            offset,
+            length,
+            fault,
+        });
+    }
+    Ok(())
+}
+
+/// Where one of the two MSI-X structures lies: its BAR and its bytes in it.
+fn msix_part(
+    register: u32,
+    length: u64,
+    what: &'static str,
+    built: &Built,
+) -> Result<(u8, Range<u64>), DescriptionError> {
+    let bar = (register & 7) as u8;
+    let offset = u64::from(register & !7);
+    let size = built.regions.get(usize::from(bar)).map_or(0, Region::size);
+    let error = |fault| DescriptionError::Msix { what, bar, offset, length, fault };
+    match () {
+        () if bar > 5 => Err(error("is in no BAR: there are 0 to 5")),
+        () if size == 0 => Err(error("is in a BAR that the device does not have")),
+        () if offset + length > size => Err(error("reaches past the end of the BAR")),
+        () => Ok((bar, offset..offset + length)),
+    }
+}
