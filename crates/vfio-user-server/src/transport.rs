@@ -1,0 +1,263 @@
+//! Bytes and descriptors over a connected `AF_UNIX` stream socket: one `recvmsg`, one `sendmsg`, never blocking.
+//!
+//! The kernel ends a read after the bytes of a send that carried descriptors. Given sends A (none), B (one), C (none),
+//! the first read yields A + B and B's descriptor, the second C. So *descriptors belong to the last message begun in
+//! a read*. `tests/transport.rs` watches over this: it is a habit of the kernel's, not a promise.
+//!
+//! Received descriptors are `OwnedFd`s from the first moment, close-on-exec, and closed when nobody wants them.
+
+// UNSAFETY: recvmsg, sendmsg and getsockopt, and the ownership of the descriptors that recvmsg makes. rustix has the
+// first two safe at three times the instructions, and the third unsound: docs/adr/0007-scm-rights.md.
+#![expect(unsafe_code, reason = "the two system calls of every message")]
+#![expect(
+    clippy::host_endian_bytes,
+    reason = "control data is in the layout of this host's kernel"
+)]
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::vec::Drain;
+
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+
+/// Descriptors that can arrive with one read: the kernel's `SCM_MAX_FD`.
+pub const MAX_RECEIVED_FDS: usize = 253;
+/// Descriptors that [`send`] attaches at most.
+pub const MAX_SENT_FDS: usize = 16;
+
+/// Bytes in front of a control message's data, `struct cmsghdr`: its length as a long, level and type as ints.
+const CONTROL_HEADER: usize = size_of::<usize>() + 2 * size_of::<i32>();
+
+/// Control data for `N` bytes, aligned as the kernel aligns `struct cmsghdr`.
+#[repr(align(8))]
+struct Control<const N: usize>([u8; N]);
+
+/// Bytes of control data, padding included, that `fds` descriptors take: `CMSG_SPACE`.
+const fn control_space(fds: usize) -> usize {
+    (CONTROL_HEADER + fds * size_of::<i32>()).next_multiple_of(size_of::<usize>())
+}
+
+/// Descriptors on their way from the socket to the message they belong to, in the order sent.
+///
+/// Holds up to [`MAX_RECEIVED_FDS`], for which the room is taken once, at the start.
+pub struct Fds {
+    held: Vec<OwnedFd>,
+    /// What the next read's control data go to; kept, since clearing it each time would cost more than the parsing.
+    control: Box<Control<{ control_space(MAX_RECEIVED_FDS) }>>,
+}
+
+impl Fds {
+    /// An empty queue. Allocates, and is the last of its methods to do so.
+    pub fn new() -> Self {
+        Self { held: Vec::with_capacity(MAX_RECEIVED_FDS), control: Box::new(Control([0; _])) }
+    }
+
+    /// Descriptors held.
+    pub fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// Closes all.
+    pub fn clear(&mut self) {
+        self.held.clear();
+    }
+
+    /// Takes all, first ones first. Those that the iterator has not yielded when it is dropped are closed.
+    pub fn drain(&mut self) -> Drain<'_, OwnedFd> {
+        self.held.drain(..)
+    }
+
+    /// Takes the only descriptor, if there is exactly one.
+    pub fn take_only(&mut self) -> Option<OwnedFd> {
+        if self.len() == 1 { self.held.pop() } else { None }
+    }
+
+    /// Moves all of `from` behind those already here. Returns `false` if some found no room; they are closed.
+    pub fn append(&mut self, from: &mut Self) -> bool {
+        from.drain().all(|fd| keep(&mut self.held, fd))
+    }
+
+    /// Takes over the descriptors of a read whose control data are the first `size` bytes of the buffer. Returns
+    /// `false` if some found no room; they are closed.
+    ///
+    /// # Safety
+    ///
+    /// The bytes are as `recvmsg` has just written them, and this is the first look at them.
+    #[cold]
+    unsafe fn adopt(&mut self, size: usize) -> bool {
+        let mut all = true;
+        let mut rest = self.control.0.get(..size).unwrap_or_default();
+        while let Some((length, rights)) = control_header(rest) {
+            let data = rest.get(CONTROL_HEADER..length).filter(|_| rights).unwrap_or_default();
+            for fd in data.as_chunks().0 {
+                // SAFETY: by this function's contract the kernel has just installed the descriptor for us, and
+                // nobody else knows its number.
+                let fd = unsafe { OwnedFd::from_raw_fd(i32::from_ne_bytes(*fd)) };
+                all &= keep(&mut self.held, fd);
+            }
+            rest = rest.get(length.next_multiple_of(size_of::<usize>())..).unwrap_or_default();
+        }
+        all
+    }
+}
+
+/// Appends if there is room, closes if not.
+fn keep(held: &mut Vec<OwnedFd>, fd: OwnedFd) -> bool {
+    let room = held.len() < MAX_RECEIVED_FDS;
+    if room {
+        held.push(fd);
+    }
+    room
+}
+
+/// Length, header included, of the control message at the front of `bytes`, and whether it is `SCM_RIGHTS`.
+fn control_header(bytes: &[u8]) -> Option<(usize, bool)> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    let (level, rest) = rest.split_first_chunk()?;
+    let (kind, _) = rest.split_first_chunk()?;
+    let length = usize::from_ne_bytes(*length);
+    let rights = i32::from_ne_bytes(*level) == libc::SOL_SOCKET
+        && i32::from_ne_bytes(*kind) == libc::SCM_RIGHTS;
+    (CONTROL_HEADER..=bytes.len()).contains(&length).then_some((length, rights))
+}
+
+impl Default for Fds {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Fds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.held).finish()
+    }
+}
+
+/// What one read brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes put at the front of the buffer; 0 if the peer has closed the connection.
+    pub bytes: usize,
+    /// Descriptors appended.
+    pub fds: usize,
+    /// Descriptors were sent that did not arrive: this process may hold no more, or [`Fds`] was full. What they
+    /// were sent for can only be refused.
+    pub fds_lost: bool,
+}
+
+/// Takes what is there: up to `buf.len()` bytes, and the descriptors sent with the last of them, which are appended
+/// to `fds`.
+///
+/// One `recvmsg`; allocates nothing. Control messages other than `SCM_RIGHTS` are dropped.
+///
+/// # Errors
+///
+/// `WouldBlock` if nothing is there, `ConnectionReset` if the peer left with bytes of ours unread, `InvalidInput` for
+/// an empty `buf`, which could not be told from the end of the stream.
+pub fn receive(socket: impl AsFd, buf: &mut [u8], fds: &mut Fds) -> io::Result<Received> {
+    if buf.is_empty() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let socket = socket.as_fd().as_raw_fd();
+    let mut part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+    // SAFETY: a msghdr is integers and pointers, for which 0 is a value.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = fds.control.0.as_mut_ptr().cast();
+    message.msg_controllen = fds.control.0.len() as _;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: `message` points to `buf` and to `fds.control`, with their sizes, and both are borrowed mutably here.
+    let bytes = retry(|| unsafe { libc::recvmsg(socket, &raw mut message, flags) })?;
+
+    let before = fds.len();
+    let control_size = message.msg_controllen as usize;
+    // SAFETY: the call above has filled that many bytes of it.
+    let room = control_size == 0 || unsafe { fds.adopt(control_size) };
+    let truncated = message.msg_flags & libc::MSG_CTRUNC != 0;
+    Ok(Received { bytes, fds: fds.len() - before, fds_lost: truncated || !room })
+}
+
+/// Sends the concatenation of `parts`, and `fds` with its first byte. Returns how many bytes went out.
+///
+/// One `sendmsg`; allocates nothing. The number may be less than asked for: the rest is to be sent later, without the
+/// descriptors, which have gone.
+///
+/// # Errors
+///
+/// `WouldBlock` if the socket's buffer is full, `BrokenPipe` (and no SIGPIPE) if the peer is gone, `InvalidInput` for
+/// more than [`MAX_SENT_FDS`] descriptors, or for descriptors without a byte to go with.
+pub fn send(socket: impl AsFd, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let mut control = Control([0; control_space(MAX_SENT_FDS)]);
+    // SAFETY: a msghdr is integers and pointers, for which 0 is a value.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    // The kernel does not write to what it sends. IoSlice is an iovec by its own documentation.
+    message.msg_iov = parts.as_ptr().cast::<libc::iovec>().cast_mut();
+    message.msg_iovlen = parts.len() as _;
+    if !fds.is_empty() {
+        if fds.len() > MAX_SENT_FDS || parts.iter().all(|part| part.is_empty()) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let length = CONTROL_HEADER + size_of_val(fds);
+        let header = length.to_ne_bytes().into_iter().chain(libc::SOL_SOCKET.to_ne_bytes());
+        let header = header.chain(libc::SCM_RIGHTS.to_ne_bytes());
+        let bytes = header.chain(fds.iter().flat_map(|fd| fd.as_raw_fd().to_ne_bytes()));
+        control.0.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = control_space(fds.len()) as _;
+    }
+    let socket = socket.as_fd().as_raw_fd();
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: `message` points to `parts`, to what these borrow, and to `control`, with their sizes.
+    retry(|| unsafe { libc::sendmsg(socket, &raw const message, flags) })
+}
+
+/// Calls until no signal interrupts: a system call that returns a size, or -1 and errno.
+fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+    loop {
+        if let Ok(size) = usize::try_from(call()) {
+            return Ok(size);
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Sets `O_NONBLOCK`, for eventfds that a client hands over: a write to a full one must not put us to sleep.
+///
+/// The flag belongs to the open file, so the client sees it as well.
+///
+/// # Errors
+///
+/// Those of `fcntl`; EBADF for an `O_PATH` descriptor.
+pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
+    let flags = fcntl_getfl(&fd)?;
+    if !flags.contains(OFlags::NONBLOCK) {
+        fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
+    }
+    Ok(())
+}
+
+/// The process that connected, for log lines that name the client; `None` if it lives in a PID namespace that is not
+/// visible from here, or on error. It says who connected, not who holds the socket now.
+pub fn peer_pid(socket: impl AsFd) -> Option<u32> {
+    // The kernel says pid 0 for a client of an outer namespace, when this server is in a container. rustix's type
+    // for the answer cannot hold that.
+    let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut size = size_of::<libc::ucred>() as libc::socklen_t;
+    let socket = socket.as_fd().as_raw_fd();
+    let to = (&raw mut credentials).cast();
+    // SAFETY: the option's value is a struct ucred, for which any bytes will do; `to` is one, and `size` its size.
+    let result =
+        unsafe { libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_PEERCRED, to, &raw mut size) };
+    u32::try_from(credentials.pid).ok().filter(|pid| result == 0 && *pid != 0)
+}
