@@ -10,6 +10,8 @@
 
 use std::fmt;
 
+use vfio_device::Errno;
+
 use crate::wire::Command;
 
 /// The connection is closed once the answer is out.
@@ -26,24 +28,35 @@ macro_rules! refusals {
         #[expect(missing_docs, reason = "fields are what their names say; each variant has a line")]
         pub enum Refusal {
             $( $(#[$doc])* $name $({ $($field: $type),+ })?, )+
+            /// The device's own `open` refused the client, for its own reason.
+            NotOpened { errno: i32 },
         }
 
         impl Refusal {
             /// The number for the reply's error field.
             pub const fn errno(&self) -> i32 {
-                match self { $( Self::$name { .. } => libc::$errno, )+ }
+                match self {
+                    $( Self::$name { .. } => libc::$errno, )+
+                    Self::NotOpened { errno } => *errno,
+                }
             }
 
             /// Whether the connection is to be closed after the answer: framing is lost, or there is no session to
             /// go on with.
             pub const fn ends_session(&self) -> bool {
-                match self { $( Self::$name { .. } => $ends, )+ }
+                match self {
+                    $( Self::$name { .. } => $ends, )+
+                    Self::NotOpened { .. } => ENDS,
+                }
             }
         }
 
         impl fmt::Display for Refusal {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                match self { $( Self::$name $({ $($field),+ })? => write!(f, $text), )+ }
+                match self {
+                    $( Self::$name $({ $($field),+ })? => write!(f, $text), )+
+                    Self::NotOpened { errno } => write!(f, "the device cannot be opened: errno {errno}"),
+                }
             }
         }
     };
@@ -139,6 +152,17 @@ refusals! {
     DmaUnknown { address: u64, size: u64 } = ENOENT, STAYS, "there is no DMA map {address:#x}+{size:#x}";
     /// `GET_DIRTY_BITMAP`, while no tracking can be on.
     DmaNotTracked = EINVAL, STAYS, "dirty pages are not tracked";
+}
+
+impl Refusal {
+    /// What the core said to a client that wants the device.
+    pub(crate) fn open(errno: Errno) -> Self {
+        if errno == Errno::BUSY {
+            Self::Busy
+        } else {
+            Self::NotOpened { errno: errno.raw_os_error() }
+        }
+    }
 }
 
 impl std::error::Error for Refusal {}

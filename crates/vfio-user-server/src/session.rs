@@ -8,13 +8,13 @@ use vfio_device::{Device, IrqData, OpenMode};
 
 use crate::command::Command;
 use crate::dma::DmaMaps;
-use crate::region_info;
 use crate::refusal::Refusal;
+use crate::region_info;
 use crate::transport::Fds;
 use crate::version::{self, MAX_DATA_XFER_SIZE, Proposal};
 use crate::wire::{
-    DeviceInfo, DirtyBitmap, DmaMap, DmaUnmap, Header, IrqInfo, IrqSet, RegionAccess, RegionIoFds, SingleWrite,
-    WriteMulti,
+    DeviceInfo, DirtyBitmap, DmaMap, DmaUnmap, Header, IrqInfo, IrqSet, RegionAccess, RegionIoFds,
+    SingleWrite, WriteMulti,
 };
 
 /// Largest message that a client may send, bytes: a `REGION_WRITE` of `max_data_xfer_size`.
@@ -74,7 +74,9 @@ impl Session {
         if !header.is_command() {
             return Err(Refusal::NotACommand { flags: header.flags });
         }
-        let Some(agreed) = &self.agreed else { return self.version(device, header, body, fds, out) };
+        let Some(agreed) = &self.agreed else {
+            return self.version(device, header, body, fds, out);
+        };
         let command = Command::try_from(header.command)?;
         let takes_fds = matches!(command, Command::DmaMap | Command::DeviceSetIrqs);
         if !takes_fds && !fds.is_empty() {
@@ -84,7 +86,9 @@ impl Session {
         match command {
             Command::RegionRead => region_read(device, message, out),
             Command::RegionWrite => region_write(device, message, out),
-            Command::RegionWriteMulti if agreed.write_multiple => region_write_multi(device, message, out),
+            Command::RegionWriteMulti if agreed.write_multiple => {
+                region_write_multi(device, message, out)
+            }
             Command::Version => Err(Refusal::SecondVersion),
             Command::DmaMap => self.dma_map(message, fds),
             Command::DmaUnmap => self.dma_unmap(message, out),
@@ -102,9 +106,10 @@ impl Session {
                 Ok(Answer::EMPTY)
             }
             Command::DmaRead | Command::DmaWrite => Err(Refusal::WrongDirection { command }),
-            Command::RegionWriteMulti | Command::DeviceFeature | Command::MigDataRead | Command::MigDataWrite => {
-                Err(Refusal::NotOffered { command })
-            }
+            Command::RegionWriteMulti
+            | Command::DeviceFeature
+            | Command::MigDataRead
+            | Command::MigDataWrite => Err(Refusal::NotOffered { command }),
         }
     }
 
@@ -168,8 +173,8 @@ impl Message<'_> {
     }
 
     /// The body as one struct and nothing else.
-    fn fixed<T: crate::wire::Wire>(&self) -> Result<T, Refusal> {
-        match T::decode(self.body) {
+    fn fixed<T: crate::wire::Field>(&self) -> Result<T, Refusal> {
+        match T::take(self.body) {
             Some((request, [])) => Ok(request),
             _ => Err(self.wrong_size()),
         }
@@ -216,7 +221,8 @@ fn irq_info(device: &Device, message: Message<'_>, out: &mut [u8]) -> Result<Ans
     check_argsz(request.argsz, IrqInfo::SIZE)?;
     let index = request.index;
     let info = device.irqs().info(index).ok_or(Refusal::IrqIndex { index })?;
-    let info = IrqInfo { argsz: IrqInfo::SIZE as u32, flags: info.flags.bits(), index, count: info.count };
+    let info =
+        IrqInfo { argsz: IrqInfo::SIZE as u32, flags: info.flags.bits(), index, count: info.count };
     Ok(Answer::up_to(out.len(), info.encode(out)))
 }
 
@@ -263,18 +269,29 @@ fn out_of_range(access: &RegionAccess) -> Refusal {
     Refusal::RegionRange { index: access.region, offset: access.offset, count: access.count }
 }
 
-fn region_read(device: &mut Device, message: Message<'_>, out: &mut [u8]) -> Result<Answer, Refusal> {
+fn region_read(
+    device: &mut Device,
+    message: Message<'_>,
+    out: &mut [u8],
+) -> Result<Answer, Refusal> {
     let access: RegionAccess = message.fixed()?;
     if access.count > MAX_DATA_XFER_SIZE {
         return Err(Refusal::TransferSize { count: access.count });
     }
     let count = access.count as usize;
-    let data = access.encode(out).and_then(|rest| rest.get_mut(..count)).ok_or_else(|| out_of_range(&access))?;
+    let data = access
+        .encode(out)
+        .and_then(|rest| rest.get_mut(..count))
+        .ok_or_else(|| out_of_range(&access))?;
     device.region_read(access.region, access.offset, data).map_err(|_| out_of_range(&access))?;
     Ok(Answer { body: RegionAccess::SIZE + count, region_fd: None })
 }
 
-fn region_write(device: &mut Device, message: Message<'_>, out: &mut [u8]) -> Result<Answer, Refusal> {
+fn region_write(
+    device: &mut Device,
+    message: Message<'_>,
+    out: &mut [u8],
+) -> Result<Answer, Refusal> {
     let (access, data) = RegionAccess::decode(message.body).ok_or_else(|| message.wrong_size())?;
     if access.count > MAX_DATA_XFER_SIZE {
         return Err(Refusal::TransferSize { count: access.count });
@@ -287,13 +304,23 @@ fn region_write(device: &mut Device, message: Message<'_>, out: &mut [u8]) -> Re
 }
 
 /// Writes in order, up to the first that the device has no room for; the answer says how many were done.
-fn region_write_multi(device: &mut Device, message: Message<'_>, out: &mut [u8]) -> Result<Answer, Refusal> {
-    let (request, entries) = WriteMulti::decode(message.body).ok_or_else(|| message.wrong_size())?;
+fn region_write_multi(
+    device: &mut Device,
+    message: Message<'_>,
+    out: &mut [u8],
+) -> Result<Answer, Refusal> {
+    let (request, entries) =
+        WriteMulti::decode(message.body).ok_or_else(|| message.wrong_size())?;
     let count = request.wr_cnt;
     if count.checked_mul(SingleWrite::SIZE as u64) != Some(entries.len() as u64) {
         return Err(Refusal::WriteCount { count });
     }
-    let writes = || entries.chunks_exact(SingleWrite::SIZE).filter_map(SingleWrite::decode).map(|(write, _)| write);
+    let writes = || {
+        entries
+            .chunks_exact(SingleWrite::SIZE)
+            .filter_map(SingleWrite::decode)
+            .map(|(write, _)| write)
+    };
     if let Some(bad) = writes().find(|write| !(1..=8).contains(&write.count)) {
         return Err(Refusal::WriteSize { count: bad.count });
     }

@@ -10,7 +10,7 @@ pub use crate::command::Command;
 use crate::refusal::Refusal;
 
 /// What a struct is made of. Fields follow each other without padding; the spec has none that it does not name.
-trait Field: Sized {
+pub(crate) trait Field: Sized {
     const SIZE: usize;
     fn take(bytes: &[u8]) -> Option<(Self, &[u8])>;
     fn put(self, out: &mut [u8]) -> Option<&mut [u8]>;

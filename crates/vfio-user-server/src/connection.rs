@@ -1,0 +1,301 @@
+//! One client's socket: whole messages out of the stream, answers into it, never waiting.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+
+use vfio_device::Device;
+
+use crate::refusal::Refusal;
+use crate::session::{Answer, MAX_ANSWER, MAX_MESSAGE, Session};
+use crate::transport::{self, Fds};
+use crate::wire::Header;
+
+/// What a connection holds for messages on their way in. A larger message makes it grow with the bytes that have
+/// arrived, not with those that were announced.
+const INBOX: usize = 8 << 10;
+/// A buffer that grew beyond this is given back when it is empty.
+const KEEP: usize = 128 << 10;
+
+/// Room for one answer, shared by the connections of a loop: all of it is used before the next one is written.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    answer: Vec<u8>,
+    /// Descriptors that the last read brought.
+    fds: Fds,
+    /// What a message without descriptors is given.
+    none: Fds,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self { answer: vec![0; Header::SIZE + MAX_ANSWER], fds: Fds::new(), none: Fds::new() }
+    }
+}
+
+/// What is to become of a connection after it has been attended to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// Nothing more to do until something comes in, or until the client takes its answer (then `blocked`).
+    Goes {
+        /// An answer waits for room in the socket: nothing is read until it is out.
+        blocked: bool,
+    },
+    /// The client has left, or is to be left.
+    Ends,
+}
+
+/// A client, from its first byte to its last.
+pub(crate) struct Connection {
+    socket: UnixStream,
+    session: Session,
+    /// Bytes received and not yet handled lie in `inbox[start..end]`.
+    inbox: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Descriptors of a message that could not be handled yet: the one in whose bytes `held_at` lies, the end of the
+    /// read that brought them.
+    held: Fds,
+    held_at: usize,
+    /// Some of them did not arrive.
+    held_lost: bool,
+    /// The rest of an answer that did not fit into the socket, and what was to go along.
+    outbox: Vec<u8>,
+    outbox_fd: Option<OwnedFd>,
+    /// The answer in the outbox is the last one.
+    ending: bool,
+    /// Until when the client has to have said `VERSION`.
+    pub(crate) deadline: Instant,
+    /// Who it is, for the log.
+    label: String,
+}
+
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.label)
+    }
+}
+
+impl AsFd for Connection {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(socket: UnixStream, id: u32, deadline: Instant) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let label = match transport::peer_pid(&socket) {
+            Some(pid) => format!("client {id} (pid {pid})"),
+            None => format!("client {id}"),
+        };
+        Ok(Self {
+            socket,
+            session: Session::new(),
+            inbox: vec![0; INBOX],
+            start: 0,
+            end: 0,
+            held: Fds::new(),
+            held_at: 0,
+            held_lost: false,
+            outbox: Vec::new(),
+            outbox_fd: None,
+            ending: false,
+            deadline,
+            label,
+        })
+    }
+
+    /// Whether it is the device's user: then the device is to be closed when it goes.
+    pub(crate) fn is_open(&self) -> bool {
+        self.session.is_open()
+    }
+
+    /// Something has come in, or can go out. Takes what one read brings and handles the messages in it.
+    pub(crate) fn attend(&mut self, device: &mut Device, scratch: &mut Scratch) -> Flow {
+        match self.try_attend(device, scratch) {
+            Ok(flow) => flow,
+            Err(error) => {
+                log::debug!("{}: {}: connection lost: {error}", device.object().name(), self.label);
+                Flow::Ends
+            }
+        }
+    }
+
+    fn try_attend(&mut self, device: &mut Device, scratch: &mut Scratch) -> io::Result<Flow> {
+        if !self.outbox.is_empty() {
+            if !self.flush()? {
+                return Ok(Flow::Goes { blocked: true });
+            }
+            if self.ending {
+                return Ok(Flow::Ends);
+            }
+            // What came in before the socket was full has waited for this.
+            let flow = self.handle_all(device, scratch, false)?;
+            if flow != (Flow::Goes { blocked: false }) {
+                return Ok(flow);
+            }
+        }
+        let room = self.inbox.get_mut(self.end..).unwrap_or_default();
+        let received = match transport::receive(&self.socket, room, &mut scratch.fds) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return Ok(Flow::Goes { blocked: false });
+            }
+            Err(error) => return Err(error),
+        };
+        if received.bytes == 0 {
+            scratch.fds.clear();
+            return Ok(Flow::Ends);
+        }
+        self.end += received.bytes;
+        self.handle_all(device, scratch, received.fds_lost)
+    }
+
+    /// Handles the messages that are complete, as far as the client takes the answers. `scratch.fds` came with the
+    /// bytes that end at `end`, and belong to the last message begun in them.
+    fn handle_all(
+        &mut self,
+        device: &mut Device,
+        scratch: &mut Scratch,
+        fds_lost: bool,
+    ) -> io::Result<Flow> {
+        let mut fresh_lost = fds_lost;
+        let mut flow = Flow::Goes { blocked: false };
+        while flow == (Flow::Goes { blocked: false }) {
+            let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
+            let Some((header, _)) = Header::decode(waiting) else { break };
+            if let Err(refusal) = check_size(header.msg_size) {
+                flow = self.answer(device, &header, Err(refusal), &mut scratch.answer)?;
+                break;
+            }
+            let size = header.msg_size as usize;
+            let Some(message) = waiting.get(..size) else { break };
+            let body = message.get(Header::SIZE..).unwrap_or_default();
+            let out = scratch.answer.get_mut(Header::SIZE..).unwrap_or_default();
+            if waiting.len() == size {
+                self.held_lost |=
+                    std::mem::take(&mut fresh_lost) | !self.held.append(&mut scratch.fds);
+                self.held_at = self.end;
+            }
+            let owns_held = self.held_at <= self.start + size;
+            let fds = if owns_held { &mut self.held } else { &mut scratch.none };
+            let result = if owns_held && std::mem::take(&mut self.held_lost) {
+                Err(Refusal::DescriptorsLost)
+            } else {
+                self.session.handle(device, &header, body, fds, out)
+            };
+            fds.clear();
+            self.start += size;
+            flow = self.answer(device, &header, result, &mut scratch.answer)?;
+        }
+        // What is left over waits with what is left.
+        if !scratch.fds.is_empty() || fresh_lost {
+            self.held_lost |= fresh_lost | !self.held.append(&mut scratch.fds);
+            self.held_at = self.end;
+        }
+        self.make_room();
+        Ok(flow)
+    }
+
+    /// Makes sure that the next read has somewhere to go.
+    fn make_room(&mut self) {
+        if self.start == self.end {
+            (self.start, self.end, self.held_at) = (0, 0, 0);
+            if self.inbox.len() > KEEP {
+                self.inbox = vec![0; INBOX];
+            }
+        } else if self.end == self.inbox.len() {
+            self.inbox.copy_within(self.start..self.end, 0);
+            self.held_at = self.held_at.saturating_sub(self.start);
+            (self.start, self.end) = (0, self.end - self.start);
+            if self.end == self.inbox.len() {
+                self.inbox.resize((2 * self.end).min(MAX_MESSAGE), 0);
+            }
+        }
+    }
+
+    /// Sends the answer to a command: `buffer` holds its body behind the room for the header.
+    fn answer(
+        &mut self,
+        device: &Device,
+        header: &Header,
+        result: Result<Answer, Refusal>,
+        buffer: &mut [u8],
+    ) -> io::Result<Flow> {
+        let (reply, answer, ends) = match result {
+            Ok(answer) => (
+                header.reply(u32::try_from(Header::SIZE + answer.body).unwrap_or(0)),
+                answer,
+                false,
+            ),
+            Err(refusal) => {
+                log::debug!(
+                    "{}: {}: refused command {}: {refusal}",
+                    device.object().name(),
+                    self.label,
+                    header.command
+                );
+                (
+                    header.refuse(&refusal),
+                    Answer { body: 0, region_fd: None },
+                    refusal.ends_session(),
+                )
+            }
+        };
+        if header.wants_reply() {
+            reply.encode(buffer);
+            let bytes = buffer.get(..Header::SIZE + answer.body).unwrap_or_default();
+            let memory = answer.region_fd.and_then(|region| device.region(region)?.memory());
+            self.send(bytes, memory.map(|memory| memory.fd()))?;
+        }
+        let blocked = !self.outbox.is_empty();
+        self.ending = ends;
+        if ends && !blocked { Ok(Flow::Ends) } else { Ok(Flow::Goes { blocked }) }
+    }
+
+    /// Sends, and keeps what the socket does not take.
+    fn send(&mut self, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let sent = match transport::send(&self.socket, &[IoSlice::new(bytes)], fd.as_slice()) {
+            Ok(sent) => sent,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+            Err(error) => return Err(error),
+        };
+        if sent < bytes.len() {
+            self.outbox.extend_from_slice(bytes.get(sent..).unwrap_or_default());
+            // Descriptors go with the first byte.
+            self.outbox_fd =
+                fd.filter(|_| sent == 0).map(|fd| fd.try_clone_to_owned()).transpose()?;
+        }
+        Ok(())
+    }
+
+    /// Goes on sending what is in the outbox; `true` if all of it is out.
+    fn flush(&mut self) -> io::Result<bool> {
+        let fd = self.outbox_fd.as_ref().map(AsFd::as_fd);
+        match transport::send(&self.socket, &[IoSlice::new(&self.outbox)], fd.as_slice()) {
+            Ok(sent) => {
+                self.outbox.drain(..sent);
+                self.outbox_fd = None;
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+            Err(error) => return Err(error),
+        }
+        if self.outbox.is_empty() {
+            self.outbox = Vec::new();
+        }
+        Ok(self.outbox.is_empty())
+    }
+}
+
+/// Whether a message can have this size; if not, where the next one begins is unknown or not waited for.
+fn check_size(size: u32) -> Result<(), Refusal> {
+    let limit = MAX_MESSAGE as u32;
+    match size {
+        0..16 => Err(Refusal::ShortMessage { size }),
+        _ if size > limit => Err(Refusal::LongMessage { size, limit }),
+        _ => Ok(()),
+    }
+}

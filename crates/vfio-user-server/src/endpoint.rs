@@ -1,0 +1,357 @@
+//! One device with all that belongs to it on a loop: its listener, its clients, its sources, its timers.
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+use vfio_device::{Device, Interest, SourceId, Unregister};
+
+use crate::connection::{Connection, Flow, Scratch};
+use crate::listener::Listener;
+
+/// How long a client may take to say `VERSION`. QEMU says it at once.
+const GREETING: Duration = Duration::from_secs(5);
+/// Connections at one time: the client, and those that are about to hear that there is one.
+const MAX_CONNECTIONS: usize = 16;
+/// How long the listener rests when this process can open no more descriptors.
+const REST: Duration = Duration::from_millis(100);
+
+/// What has happened on a loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A client has agreed on a version and become the device's user.
+    ClientCame,
+    /// The device's user has left, and the device is closed.
+    ClientLeft,
+}
+
+/// Names a descriptor of an endpoint, in the lower half of an epoll entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Token {
+    Listener,
+    /// Number of a connection.
+    Connection(u32),
+    /// Number of a watched source.
+    Source(u32),
+}
+
+const KIND_BITS: u32 = 2;
+
+impl Token {
+    fn pack(self) -> u32 {
+        match self {
+            Self::Listener => 0,
+            Self::Connection(id) => id << KIND_BITS | 1,
+            Self::Source(id) => id << KIND_BITS | 2,
+        }
+    }
+
+    fn unpack(packed: u32) -> Self {
+        let id = packed >> KIND_BITS;
+        match packed & 3 {
+            1 => Self::Connection(id),
+            2 => Self::Source(id),
+            _ => Self::Listener,
+        }
+    }
+}
+
+/// Where an endpoint watches its descriptors: the loop's epoll, and the endpoint's own key in it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Registry<'a> {
+    pub(crate) epoll: &'a rustix::fd::OwnedFd,
+    pub(crate) key: u32,
+}
+
+impl Registry<'_> {
+    fn data(&self, token: Token) -> EventData {
+        EventData::new_u64(u64::from(self.key) << 32 | u64::from(token.pack()))
+    }
+
+    fn add(&self, fd: impl AsFd, token: Token, flags: EventFlags) -> io::Result<()> {
+        Ok(epoll::add(self.epoll, fd, self.data(token), flags)?)
+    }
+
+    fn modify(&self, fd: impl AsFd, token: Token, flags: EventFlags) -> io::Result<()> {
+        Ok(epoll::modify(self.epoll, fd, self.data(token), flags)?)
+    }
+}
+
+struct Client {
+    id: u32,
+    connection: Connection,
+    blocked: bool,
+}
+
+/// A registered device and the socket on which its clients come. Give it to an [`EventLoop`](crate::EventLoop).
+pub struct Endpoint {
+    device: Device,
+    listener: Option<Listener>,
+    /// Until when the listener rests.
+    rests: Option<Instant>,
+    clients: Vec<Client>,
+    /// Sockets that were connected already when they were handed over.
+    handed_over: Vec<UnixStream>,
+    next_id: u32,
+    sources: Vec<(SourceId, u32)>,
+    sources_seen: u64,
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint").field("device", &self.device).finish_non_exhaustive()
+    }
+}
+
+impl Endpoint {
+    /// Serves the clients that come on `listener`, one after the other. The device has been registered.
+    pub fn new(device: Device, listener: Listener) -> Self {
+        Self { listener: Some(listener), ..Self::without_listener(device) }
+    }
+
+    /// Serves the one client at the other end of `socket`.
+    pub fn connected(device: Device, socket: UnixStream) -> Self {
+        Self { handed_over: vec![socket], ..Self::without_listener(device) }
+    }
+
+    fn without_listener(device: Device) -> Self {
+        Self {
+            device,
+            listener: None,
+            rests: None,
+            clients: Vec::new(),
+            handed_over: Vec::new(),
+            next_id: 0,
+            sources: Vec::new(),
+            sources_seen: 0,
+        }
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    fn name(&self) -> &str {
+        self.device.object().name()
+    }
+
+    /// Begins: watches the listener and what was handed over.
+    pub(crate) fn start(&mut self, registry: Registry<'_>) -> io::Result<()> {
+        if let Some(listener) = &self.listener {
+            registry.add(listener, Token::Listener, EventFlags::IN)?;
+        }
+        for socket in std::mem::take(&mut self.handed_over) {
+            self.greet(socket, registry)?;
+        }
+        self.sync_sources(registry);
+        Ok(())
+    }
+
+    /// One of the descriptors is ready. Returns what has happened, and whether a client was attended to.
+    pub(crate) fn ready(
+        &mut self,
+        token: u32,
+        flags: EventFlags,
+        registry: Registry<'_>,
+        scratch: &mut Scratch,
+    ) -> (Option<Event>, bool) {
+        let outcome = match Token::unpack(token) {
+            Token::Listener => {
+                self.accept(registry);
+                (None, false)
+            }
+            Token::Connection(id) => (self.attend(id, flags, registry, scratch), true),
+            Token::Source(id) => {
+                self.source_ready(id, flags);
+                (None, false)
+            }
+        };
+        self.sync_sources(registry);
+        outcome
+    }
+
+    fn accept(&mut self, registry: Registry<'_>) {
+        let Some(listener) = &self.listener else { return };
+        let greeted = match listener.accept() {
+            Ok(Some(socket)) => self.greet(socket, registry),
+            Ok(None) => return,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = greeted {
+            // Out of descriptors or memory: whoever waits goes on waiting, and we do not spin on it.
+            log::warn!(
+                "{}: cannot take a client on: {error}; trying again in {REST:?}",
+                self.name()
+            );
+            self.rest(registry, Some(Instant::now() + REST));
+        }
+    }
+
+    fn rest(&mut self, registry: Registry<'_>, until: Option<Instant>) {
+        self.rests = until;
+        if let Some(listener) = &self.listener {
+            let flags = if until.is_some() { EventFlags::empty() } else { EventFlags::IN };
+            if let Err(error) = registry.modify(listener, Token::Listener, flags) {
+                log::warn!("{}: listener: {error}", self.name());
+            }
+        }
+    }
+
+    /// Takes a connection on. It becomes the device's user when it says `VERSION`, unless another one is.
+    fn greet(&mut self, socket: UnixStream, registry: Registry<'_>) -> io::Result<()> {
+        if self.clients.len() >= MAX_CONNECTIONS {
+            // The oldest of those that have said nothing makes room.
+            if let Some(position) =
+                self.clients.iter().position(|client| !client.connection.is_open())
+            {
+                self.clients.remove(position);
+            }
+        }
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1) & (u32::MAX >> KIND_BITS);
+        let connection = Connection::new(socket, id, Instant::now() + GREETING)?;
+        registry.add(&connection, Token::Connection(id), EventFlags::IN)?;
+        log::debug!("{}: {connection} connected", self.name());
+        self.clients.push(Client { id, connection, blocked: false });
+        Ok(())
+    }
+
+    fn attend(
+        &mut self,
+        id: u32,
+        flags: EventFlags,
+        registry: Registry<'_>,
+        scratch: &mut Scratch,
+    ) -> Option<Event> {
+        let position = self.clients.iter().position(|client| client.id == id)?;
+        let client = self.clients.get_mut(position)?;
+        let was_open = client.connection.is_open();
+        // With an answer stuck in the outbox nothing is read, and a client that is gone would go unnoticed.
+        let gone = client.blocked && flags.intersects(EventFlags::HUP | EventFlags::ERR);
+        let flow =
+            if gone { Flow::Ends } else { client.connection.attend(&mut self.device, scratch) };
+        let is_open = client.connection.is_open();
+        match flow {
+            Flow::Ends => return self.dismiss(position),
+            Flow::Goes { blocked } if blocked != client.blocked => {
+                client.blocked = blocked;
+                let flags = if blocked { EventFlags::OUT } else { EventFlags::IN };
+                if registry.modify(&client.connection, Token::Connection(id), flags).is_err() {
+                    return self.dismiss(position);
+                }
+            }
+            Flow::Goes { .. } => (),
+        }
+        if is_open && !was_open {
+            log::info!(
+                "{}: {} is using the device",
+                self.device.object().name(),
+                client.connection
+            );
+            return Some(Event::ClientCame);
+        }
+        None
+    }
+
+    /// Lets a connection go; closes the device if it was the device's user.
+    fn dismiss(&mut self, position: usize) -> Option<Event> {
+        let client = self.clients.remove(position);
+        if !client.connection.is_open() {
+            log::debug!("{}: {} left", self.name(), client.connection);
+            return None;
+        }
+        self.device.close();
+        log::info!("{}: {} has left", self.name(), client.connection);
+        Some(Event::ClientLeft)
+    }
+
+    fn source_ready(&mut self, id: u32, flags: EventFlags) {
+        let Some(&(source, _)) = self.sources.iter().find(|(_, watched)| *watched == id) else {
+            return;
+        };
+        let ended = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+        let ready = Interest {
+            readable: ended || flags.contains(EventFlags::IN),
+            writable: ended || flags.contains(EventFlags::OUT),
+        };
+        self.device.source_ready(source, ready);
+    }
+
+    /// Watches what the device wants watched now. What it has closed, the kernel has forgotten.
+    fn sync_sources(&mut self, registry: Registry<'_>) {
+        let generation = self.device.sources().generation();
+        if generation == self.sources_seen {
+            return;
+        }
+        self.sources_seen = generation;
+        let mut watched = Vec::new();
+        let mut rejected = Vec::new();
+        for source in self.device.sources().iter() {
+            let id = self.next_id;
+            self.next_id = self.next_id.wrapping_add(1) & (u32::MAX >> KIND_BITS);
+            let mut flags = EventFlags::empty();
+            flags.set(EventFlags::IN, source.interest().readable);
+            flags.set(EventFlags::OUT, source.interest().writable);
+            let token = Token::Source(id);
+            // A number may stand for a new descriptor now: then the kernel does not know it.
+            let result = match registry.modify(source, token, flags) {
+                Err(_) => registry.add(source, token, flags),
+                done => done,
+            };
+            match result {
+                Ok(()) => watched.push((source.id(), id)),
+                Err(error) => rejected.push((source.id(), error)),
+            }
+        }
+        self.sources = watched;
+        for (source, error) in rejected {
+            log::debug!("{}: {source:?} cannot be watched: {error}", self.name());
+        }
+    }
+
+    /// When [`run_timers`](Self::run_timers) is to be called next.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let greetings = self.clients.iter().filter(|client| !client.connection.is_open());
+        let greetings = greetings.map(|client| client.connection.deadline).min();
+        [self.device.next_timer(), self.rests, greetings].into_iter().flatten().min()
+    }
+
+    /// Does what is due at `now`.
+    pub(crate) fn run_timers(&mut self, now: Instant, registry: Registry<'_>) {
+        self.device.run_timers(now);
+        if self.rests.is_some_and(|until| until <= now) {
+            self.rest(registry, None);
+        }
+        let name = self.device.object().name();
+        self.clients.retain(|Client { connection, .. }| {
+            let stays = connection.is_open() || connection.deadline > now;
+            if !stays {
+                log::debug!("{name}: {connection} said nothing for {GREETING:?} and was let go");
+            }
+            stays
+        });
+        self.sync_sources(registry);
+    }
+
+    /// Whether nobody is there and nobody can come.
+    pub(crate) fn is_deserted(&self) -> bool {
+        self.listener.is_none() && self.clients.is_empty()
+    }
+
+    /// Ends: no new client, the user is asked to go and then let go, the device is unregistered. The device is
+    /// released when the last reference to it has gone.
+    pub fn shut_down(mut self) {
+        self.listener = None;
+        if self.device.unregister() == Unregister::InUse {
+            self.device.request();
+            while !self.clients.is_empty() {
+                self.dismiss(0);
+            }
+        }
+    }
+}
