@@ -61,10 +61,10 @@ impl Receiver {
         character.data
     }
 
-    /// DR and the error bits of LSR.
+    /// DR and the error bits of LSR. Without FIFOs no character has errors of its own, so bit 7 is 0.
     pub fn status(&self) -> u8 {
         let ready = if self.fifo.is_empty() { 0 } else { lsr::DR };
-        let any = self.fifo_enabled && self.fifo.iter().any(|character| character.errors != 0);
+        let any = self.fifo.iter().any(|character| character.errors != 0);
         ready | self.line_errors() | if any { lsr::RCVR_FIFO_ERROR } else { 0 }
     }
 
@@ -89,9 +89,10 @@ impl Receiver {
         self.timed_out
     }
 
-    /// Whether four character times from now would be a time-out.
+    /// Whether four character times from now would be a time-out. At trigger level 1, which 16450 mode
+    /// has too, there is none.
     pub fn can_time_out(&self) -> bool {
-        self.fifo_enabled && !self.fifo.is_empty() && !self.is_triggered() && !self.timed_out
+        !self.fifo.is_empty() && !self.is_triggered() && !self.timed_out
     }
 
     pub fn time_out(&mut self) {

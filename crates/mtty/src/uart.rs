@@ -193,7 +193,6 @@ impl Uart {
     pub fn character_timeout(&mut self) {
         if self.timing {
             self.timing = false;
-            self.timer = None;
             self.receiver.time_out();
         }
     }

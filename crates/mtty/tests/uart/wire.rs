@@ -54,7 +54,10 @@ fn an_echo_with_one_place_loses_nothing() {
     let mut port = Port { uart: Uart::new(), line: Echo(None) };
     port.write(FCR, 0x01);
     port.write_all(THR, 0..33);
-    assert_eq!(port.drain(), Vec::from_iter(0..33));
+    assert_eq!(port.read(LSR), DR, "16 received, 1 on the line, 16 to send");
+    port.write(FCR, 0x03);
+    assert_eq!(port.read(LSR), DR | THRE | TEMT, "one store moves all that can move");
+    assert_eq!(port.drain(), Vec::from_iter(16..33));
 }
 
 #[test]
@@ -160,6 +163,30 @@ fn a_break_goes_out_as_one_character_in_its_turn() {
     let [first, second, third] = port.line.sent[..] else { panic!("{:?}", port.line.sent) };
     assert_eq!([first.data, second.data, third.data], [0x31, 0x00, 0x32]);
     assert_eq!([first, second, third].map(Character::is_break), [false, true, false]);
+}
+
+#[test]
+fn no_character_overtakes_a_break_that_is_held() {
+    /// Takes characters at any time, a break only when told.
+    #[derive(Default)]
+    struct Slow(bool, Vec<Character>);
+    impl Line for Slow {
+        fn transmit(&mut self, sent: Character, _room: bool) -> Sent {
+            if sent.is_break() && !self.0 {
+                return Sent::Held;
+            }
+            self.1.push(sent);
+            Sent::Away
+        }
+    }
+    let mut port = Port { uart: Uart::new(), line: Slow::default() };
+    port.write(LCR, WLS_8 | SET_BREAK);
+    port.write(LCR, WLS_8);
+    port.write(THR, 0x31);
+    assert_eq!(port.line.1, []);
+    port.line.0 = true;
+    port.poll();
+    assert_eq!(port.line.1, [Character::BREAK, Character::from(0x31)]);
 }
 
 #[test]
