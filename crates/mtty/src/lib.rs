@@ -1,8 +1,64 @@
-//! The kernel sample mtty, a PCI serial card with one or two 16550A ports.
+//! The kernel sample mtty as a [`vfio_device`]: a PCI serial card with one or two 16550A ports.
+//!
+//! [`Mtty`] is the parent's driver: it makes devices of the types `mtty-1` and `mtty-2` out of a pool of ports. Identity,
+//! regions and irqs are the sample's; the UART is a right one. Each port loops back to itself, and no byte is lost at any
+//! burst size.
 #![forbid(unsafe_code)]
 
+mod card;
 mod fifo;
 pub mod line;
 mod receiver;
 pub mod spec;
 pub mod uart;
+
+use vfio_device::{Errno, Init, Made, MdevDriver, MdevType, Pool};
+
+use card::Card;
+
+/// Ports in a parent's pool, unless said otherwise (the sample's `MAX_MTTYS`).
+pub const DEFAULT_PORTS: u32 = 24;
+
+const TYPES: [MdevType; 2] = [
+    MdevType { name: "mtty-1", pretty_name: "Single port serial", description: None },
+    MdevType { name: "mtty-2", pretty_name: "Dual port serial", description: None },
+];
+
+/// Makes serial cards.
+#[derive(Debug)]
+pub struct Mtty {
+    pool: Pool,
+}
+
+impl Mtty {
+    /// A driver with so many ports to give away, over all devices of both types.
+    pub fn new(ports: u32) -> Self {
+        Self { pool: Pool::new(ports) }
+    }
+
+    fn ports(kind: &MdevType) -> u32 {
+        if kind.name == "mtty-2" { 2 } else { 1 }
+    }
+}
+
+impl Default for Mtty {
+    fn default() -> Self {
+        Self::new(DEFAULT_PORTS)
+    }
+}
+
+impl MdevDriver for Mtty {
+    fn types(&self) -> &[MdevType] {
+        &TYPES
+    }
+
+    fn available(&self, kind: &MdevType) -> u32 {
+        self.pool.free() / Self::ports(kind)
+    }
+
+    fn init(&self, kind: &MdevType, _init: &mut Init<'_>) -> Result<Made, Errno> {
+        let ports = Self::ports(kind);
+        let share = self.pool.reserve(ports)?;
+        Ok((Card::description(ports), Box::new(Card::new(ports, share))))
+    }
+}

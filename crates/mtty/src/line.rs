@@ -5,7 +5,7 @@ use crate::spec::{lsr, msr};
 /// One character as it goes over the line, in either direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Character {
-    /// The data bits; the receiver drops those above the word length.
+    /// The data bits.
     pub data: u8,
     /// What is wrong with it, as LSR bits: `PE`, `FE`, `BI`. `OE` says that others were lost before it.
     /// Other bits mean nothing.

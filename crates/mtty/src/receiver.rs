@@ -2,7 +2,7 @@
 
 use crate::fifo::Fifo;
 use crate::line::Character;
-use crate::spec::{FIFO_DEPTH, fcr, lcr, lsr};
+use crate::spec::{FIFO_DEPTH, fcr, lsr};
 
 /// PE, FE and BI belong to one character.
 const CHARACTER_ERRORS: u8 = lsr::PE | lsr::FE | lsr::BI;
@@ -14,8 +14,6 @@ pub(crate) struct Receiver {
     fifo_enabled: bool,
     /// Characters that raise Received Data Available.
     trigger: usize,
-    /// The data bits that a frame has.
-    word: u8,
     /// OE; without FIFOs also PE, FE and BI, which LSR then holds until it is read.
     errors: u8,
     /// Four character times have passed with characters below the trigger level.
@@ -35,7 +33,7 @@ impl Receiver {
 
     /// A character has been completely received, room or not.
     pub fn receive(&mut self, character: Character) {
-        let data = character.data & self.word;
+        let data = character.data;
         let mut errors = character.errors & CHARACTER_ERRORS;
         self.errors |= character.errors & lsr::OE;
         if !self.has_room() {
@@ -119,16 +117,6 @@ impl Receiver {
             (true, _) => 14,
         };
     }
-
-    /// The LCR bits of the receiver.
-    pub fn set_word(&mut self, lcr: u8) {
-        self.word = 0xff >> (3 - (lcr & lcr::WLS));
-    }
-
-    /// The data bits that a frame has, for the transmitter, whose frames are the same.
-    pub fn word(&self) -> u8 {
-        self.word
-    }
 }
 
 impl Default for Receiver {
@@ -137,7 +125,6 @@ impl Default for Receiver {
             fifo: Fifo::default(),
             fifo_enabled: false,
             trigger: 1,
-            word: 0xff, // not 0x1f; see `Uart`, "differences"
             errors: 0,
             timed_out: false,
             touched: false,

@@ -9,13 +9,14 @@
 //!
 //! Where the data sheet leaves a choice, or the transcripts of the kernel sample need another:
 //!
-//! - Until LCR is first written, frames have 8 bits, though LCR reads 00 (5 bits): so has the sample, and
-//!   scripts that never write LCR rely on it. From then on WLS counts, for both directions.
+//! - A character is carried with all its 8 bits, whatever word length LCR has: so do the sample and QEMU, and
+//!   scripts that write 00 to LCR to leave DLAB rely on it. Word length, parity and stop bits count for time only.
 //! - THR written while the transmitter is full: the new character is dropped. Those before it stay.
 //! - RBR read while the receiver is empty: 0.
 //! - MCR keeps AFE (bit 5). While it is set and the receiver is full, RTS is off and CTS reads off, as in
 //!   the sample. The transmitter does not look at CTS.
-//! - In loop mode all four modem outputs are inactive, OUT2 with them; see [`Uart::out2`].
+//! - In loop mode the modem outputs are inactive on the line. OUT2 goes on letting INTx through; see
+//!   [`Uart::out2`].
 //! - In loop mode characters of the line stay with the line. The data sheet disconnects RXD, and loses them.
 //! - While a break is sent, the transmitter keeps emptying and what it sends is lost, as the data sheet has
 //!   it: drivers use it as a timer. The receiver of a looped break sees one break character.
@@ -178,9 +179,10 @@ impl Uart {
 
     /// Whether the OUT2 output is active. On a PC card INTR reaches the bus only then.
     ///
-    /// Loop mode forces the pin inactive, so a PC hears no INTx from a port in loop mode, though IIR works.
+    /// The register bit alone: loop mode forces the pin inactive, by the letter of the data sheet, but it also says
+    /// that interrupts are fully operational then, and self-tests wait for them. QEMU and others gate no more than this.
     pub fn out2(&self) -> bool {
-        self.mcr & (mcr::OUT2 | mcr::LOOP) == mcr::OUT2
+        self.mcr & mcr::OUT2 != 0
     }
 
     /// What to do with the character timer since this was last asked. Ask after each call that may change
@@ -256,7 +258,6 @@ impl Uart {
             self.break_due = true;
         }
         self.lcr = value;
-        self.receiver.set_word(value);
         self.settle(line);
     }
 
@@ -285,7 +286,7 @@ impl Uart {
         }
         while let Some(&data) = self.thr.front() {
             let lost = self.lcr & lcr::SET_BREAK != 0;
-            let character = Character::from(data & self.receiver.word());
+            let character = Character::from(data);
             if !lost && (self.break_due || !self.carry(character, line)) {
                 break;
             }
@@ -367,7 +368,7 @@ impl Uart {
 
     /// Four character times: start, data, parity and stop bits, at 16 clocks and a divisor's worth each.
     fn four_characters(&self) -> Duration {
-        let data_bits = u64::from(self.receiver.word().count_ones());
+        let data_bits = 5 + u64::from(self.lcr & lcr::WLS);
         let parity_bits = u64::from(self.lcr & lcr::PEN != 0);
         let half_stop_bits = match (self.lcr & lcr::STB != 0, data_bits) {
             (false, _) => 2,

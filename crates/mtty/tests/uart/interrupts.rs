@@ -187,9 +187,11 @@ fn modem_status_is_acknowledged_by_reading_msr_only() {
 }
 
 #[test]
-fn out2_is_the_register_bit_but_inactive_in_loop_mode() {
+fn out2_is_the_register_bit_also_in_loop_mode() {
     let mut port = Port::with_plug();
-    for (mcr, active) in [(0, false), (OUT2, true), (OUT2 | LOOP, false), (!LOOP, true)] {
+    for (mcr, active) in
+        [(0, false), (OUT2, true), (OUT2 | LOOP, true), (LOOP, false), (!LOOP, true)]
+    {
         port.write(MCR, mcr);
         assert_eq!(port.uart.out2(), active, "MCR {mcr:#04x}");
     }

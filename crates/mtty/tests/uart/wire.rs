@@ -85,13 +85,13 @@ fn only_line_errors_are_taken_from_the_line() {
 }
 
 #[test]
-fn received_characters_are_cut_to_the_word_length() {
+fn characters_keep_all_their_bits_at_any_word_length() {
     let mut port = Port::with_wire();
     port.write(LCR, 2);
     port.arrive([0xff]);
     port.write(THR, 0xfe);
-    assert_eq!(port.read(RBR), 0x7f);
-    assert_eq!(port.line.sent, [Character::from(0x7e)]);
+    assert_eq!(port.read(RBR), 0xff);
+    assert_eq!(port.line.sent, [Character::from(0xfe)]);
 }
 
 #[test]
