@@ -150,6 +150,16 @@ impl Drop for Object {
 #[derive(Clone, Debug)]
 pub struct DeviceRef(pub(crate) Arc<Object>);
 
+/// For the log: node name and, of an mdev, the type.
+impl fmt::Display for DeviceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mdev() {
+            Some(mdev) => write!(f, "{} ({})", self.name(), mdev.kind().name),
+            None => f.write_str(self.name()),
+        }
+    }
+}
+
 impl DeviceRef {
     pub(crate) fn new(
         vfio: Vfio,

@@ -12,9 +12,9 @@ pub struct Timers {
 }
 
 impl Timers {
-    /// Starts timer `id`, or starts it anew.
+    /// Starts timer `id`, or starts it anew. One that is further away than time can be told never fires.
     pub fn start(&mut self, id: u32, after: Duration) {
-        let at = Instant::now() + after;
+        let Some(at) = Instant::now().checked_add(after) else { return self.stop(id) };
         match self.running.iter_mut().find(|(running, _)| *running == id) {
             Some((_, deadline)) => *deadline = at,
             None => self.running.push((id, at)),

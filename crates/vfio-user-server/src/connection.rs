@@ -118,7 +118,7 @@ impl Connection {
         match self.try_attend(device, scratch) {
             Ok(flow) => flow,
             Err(error) => {
-                log::debug!("{}: {}: connection lost: {error}", device.object().name(), self.label);
+                log::debug!("{}: {}: connection lost: {error}", device.object(), self.label);
                 Flow::Ends
             }
         }
@@ -234,7 +234,7 @@ impl Connection {
             Err(refusal) => {
                 log::debug!(
                     "{}: {}: refused command {}: {refusal}",
-                    device.object().name(),
+                    device.object(),
                     self.label,
                     header.command
                 );

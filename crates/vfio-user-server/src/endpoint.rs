@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
-use vfio_device::{Device, Interest, SourceId, Unregister};
+use vfio_device::{Device, DeviceRef, Interest, SourceId, Unregister};
 
 use crate::connection::{Connection, Flow, Scratch};
 use crate::listener::Listener;
@@ -136,8 +136,9 @@ impl Endpoint {
         &self.device
     }
 
-    fn name(&self) -> &str {
-        self.device.object().name()
+    /// For the log.
+    fn name(&self) -> &DeviceRef {
+        self.device.object()
     }
 
     /// Begins: watches the listener and what was handed over.
@@ -248,11 +249,7 @@ impl Endpoint {
             Flow::Goes { .. } => (),
         }
         if is_open && !was_open {
-            log::info!(
-                "{}: {} is using the device",
-                self.device.object().name(),
-                client.connection
-            );
+            log::info!("{}: {} is using the device", self.device.object(), client.connection);
             return Some(Event::ClientCame);
         }
         None
@@ -327,7 +324,7 @@ impl Endpoint {
         if self.rests.is_some_and(|until| until <= now) {
             self.rest(registry, None);
         }
-        let name = self.device.object().name();
+        let name = self.device.object();
         self.clients.retain(|Client { connection, .. }| {
             let stays = connection.is_open() || connection.deadline > now;
             if !stays {

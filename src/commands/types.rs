@@ -1,0 +1,54 @@
+//! `mdev-user types`: what can be made, as below `mdev_supported_types` in sysfs.
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde_json::{Map, Value, json};
+use vfio_device::DEVICE_API;
+
+use crate::cli;
+use crate::parents::Parents;
+
+pub fn print(options: &cli::Types) -> Result<ExitCode, Box<dyn Error>> {
+    let parents = Parents::new();
+    if options.json {
+        print_json(&dump(&parents));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut out = format!("{:<10} {:>9}  {:<10} NAME\n", "TYPE", "AVAILABLE", "API");
+    for (_, parent) in parents.iter() {
+        for kind in parent.types() {
+            let available = parent.available_instances(kind);
+            let text = kind.description.unwrap_or(kind.pretty_name);
+            out += &format!("{:<10} {available:>9}  {DEVICE_API:<10} {text}\n", kind.name);
+        }
+    }
+    write(&out);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// In the form of `mdevctl types --dumpjson`.
+fn dump(parents: &Parents) -> Value {
+    let of_parent = |(name, parent): (&str, &vfio_device::Parent)| {
+        let types = parent.types().iter().map(|kind| {
+            json!({ kind.name: {
+                "available_instances": parent.available_instances(kind),
+                "device_api": DEVICE_API,
+                "name": kind.pretty_name,
+                "description": kind.description,
+            }})
+        });
+        (name.to_owned(), types.collect::<Value>())
+    };
+    json!([Map::from_iter(parents.iter().map(of_parent))])
+}
+
+pub fn print_json(value: &Value) {
+    write(&format!("{value:#}\n"));
+}
+
+/// Writes to standard output. A reader that has gone away is no reason to fail.
+fn write(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
