@@ -193,6 +193,32 @@ fn a_map_over_an_earlier_one_is_refused_with_eexist() {
 }
 
 #[test]
+fn of_all_maps_of_8_pages_exactly_those_that_meet_no_page_of_two_others_fit() {
+    let ranges = || (0..8u64).flat_map(|first| (first..8).map(move |last| (first, last)));
+    let meet = |a: (u64, u64), b: (u64, u64)| a.0 <= b.1 && b.0 <= a.1;
+    let request =
+        |(first, last)| DmaMap { address: first * PG, size: (last + 1 - first) * PG, ..MAP };
+    for (one, two) in ranges().flat_map(|one| ranges().map(move |two| (one, two))) {
+        if meet(one, two) {
+            continue;
+        }
+        for three in ranges() {
+            let mut maps = DmaMaps::new();
+            assert_eq!(
+                (maps.map(&request(one), None), maps.map(&request(two), None)),
+                (Ok(()), Ok(()))
+            );
+            let fits = maps.map(&request(three), None).is_ok();
+            assert_eq!(
+                fits,
+                !meet(one, three) && !meet(two, three),
+                "{three:?} beside {one:?} and {two:?}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_repeat_with_other_attributes_is_refused_as_well() {
     let mut maps = mapped();
     for request in [MAP, DmaMap { flags: READ, ..MAP }, DmaMap { offset: PG, ..MAP }] {
