@@ -1,8 +1,8 @@
 //! The table of DMA maps: each `DMA_MAP` is checked and recorded, and forgotten at its `DMA_UNMAP`.
 //!
 //! No device here does DMA. So a map's descriptor is looked at and closed without being mapped: a client that
-//! truncates the file later cannot raise SIGBUS in this process, and memory that is unmapped is free at once. The checks
-//! are those that a device with DMA would need, so that a client which gets them wrong hears of it here too.
+//! truncates the file later cannot raise SIGBUS in this process, and memory that is unmapped is free at once. The
+//! checks are those that a device with DMA would need, so that a client which gets them wrong hears of it here too.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -49,7 +49,7 @@ impl DmaMaps {
     /// - EINVAL: argsz is not the struct's size; no access or an unknown one in `flags` (a map that can be neither read
     ///   nor written is refused, as Linux refuses it); size 0; address, size or offset not a multiple of 4096;
     ///   address + size wraps; an offset without a file; not a regular file; not wholly within the file.
-    /// - EACCES: the file is not open for reading, which any mapping needs, or not for the writing that `flags` asks for.
+    /// - EACCES: the file is not open for reading, which any mapping needs, or not for writing and `flags` asks for it.
     /// - EEXIST: an earlier map covers some of it, or is the very same.
     /// - ENOSPC: [`MAX_DMA_MAPS`] are recorded.
     pub fn map(&mut self, request: &DmaMap, file: Option<OwnedFd>) -> Result<(), Refusal> {
@@ -117,8 +117,8 @@ impl DmaMaps {
 
 /// Whether `size` bytes at `offset` of `file` could be mapped, shared, with the access that `flags` name.
 fn check_file(file: BorrowedFd<'_>, flags: u32, offset: u64, size: u64) -> Result<(), Refusal> {
-    // fstat would ask the daemon of a FUSE file, for as long as the daemon likes. With DONT_SYNC the kernel answers from
-    // what it has, which for memfd, shm and hugetlbfs is the truth.
+    // fstat would ask the daemon of a FUSE file, for as long as the daemon likes. With DONT_SYNC the kernel answers
+    // from what it has, which for memfd, shm and hugetlbfs is the truth.
     let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let stat = statx(file, c"", how, StatxFlags::TYPE | StatxFlags::SIZE)
         .map_err(|_| Refusal::DmaNotAFile)?;

@@ -21,7 +21,10 @@ const STAYS: bool = false;
 
 /// Declares the table: variant, errno, what becomes of the session, and the sentence for the log.
 macro_rules! refusals {
-    ($( $(#[$doc:meta])* $name:ident $({ $($field:ident: $type:ty),+ })? = $errno:ident, $ends:ident, $text:literal; )+) => {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident $({ $($field:ident: $type:ty),+ })? = $errno:ident, $ends:ident, $text:literal;
+    )+) => {
         /// Why a message was refused.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[non_exhaustive]
@@ -113,7 +116,8 @@ refusals! {
     /// No such region, or one of size 0.
     Region { index: u32 } = EINVAL, STAYS, "there is no region {index}";
     /// The access does not lie within the region.
-    RegionRange { index: u32, offset: u64, count: u32 } = EINVAL, STAYS, "{count} bytes at {offset:#x} are not within region {index}";
+    RegionRange { index: u32, offset: u64, count: u32 } = EINVAL, STAYS,
+        "{count} bytes at {offset:#x} are not within region {index}";
     /// `count` above `max_data_xfer_size`.
     TransferSize { count: u32 } = EINVAL, STAYS, "a transfer of {count} bytes exceeds max_data_xfer_size";
     /// `wr_cnt` of `REGION_WRITE_MULTI` that does not match the body.
@@ -133,7 +137,8 @@ refusals! {
     /// A map of no bytes.
     DmaEmpty { address: u64 } = EINVAL, STAYS, "DMA map at {address:#x} has size 0";
     /// Not on page boundaries.
-    DmaUnaligned { address: u64, size: u64, offset: u64 } = EINVAL, STAYS, "DMA map {address:#x}+{size:#x}, offset {offset:#x}, is not page aligned";
+    DmaUnaligned { address: u64, size: u64, offset: u64 } = EINVAL, STAYS,
+        "DMA map {address:#x}+{size:#x}, offset {offset:#x}, is not page aligned";
     /// Past the end of the address space.
     DmaWraps { address: u64, size: u64 } = EINVAL, STAYS, "DMA map {address:#x}+{size:#x} wraps around";
     /// A file offset without a file.

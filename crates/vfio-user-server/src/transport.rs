@@ -7,7 +7,7 @@
 //! Received descriptors are `OwnedFd`s from the first moment, close-on-exec, and closed when nobody wants them.
 
 // UNSAFETY: recvmsg, sendmsg and getsockopt, and the ownership of the descriptors that recvmsg makes. rustix has the
-// first two safe at three times the instructions, and the third unsound: docs/adr/0007-scm-rights.md.
+// first two safe at twice the instructions, and the third unsound: docs/adr/0007-scm-rights.md.
 #![expect(unsafe_code, reason = "the two system calls of every message")]
 #![expect(
     clippy::host_endian_bytes,

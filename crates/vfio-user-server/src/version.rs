@@ -1,8 +1,8 @@
 //! `VERSION`: what the client proposes, checked, and what this server answers (spec, "VFIO_USER_VERSION").
 //!
 //! The body is two numbers and, optionally, capabilities as NUL-terminated JSON. It is the only text in the
-//! protocol. The server is picky about what it understands and deaf to what it does not: a capability of the wrong type or
-//! out of range is refused, an unknown one is ignored. Of a key given twice the last counts.
+//! protocol. The server is picky about what it understands and deaf to what it does not: a capability of the wrong
+//! type or out of range is refused, an unknown one is ignored. Of a key given twice the last counts.
 
 use serde_json::{Map, Value};
 
@@ -19,7 +19,7 @@ pub const MAX_DATA_XFER_SIZE: u32 = 1 << 20;
 pub const MAX_DMA_MAPS: usize = 65535;
 /// Smallest unit of a DMA map, bytes.
 pub const PAGE_SIZE: u64 = 4096;
-/// Most descriptors a message that a proposal may name. No kernel passes more than 253; libvfio-user draws the line here.
+/// Most descriptors a message that a proposal may name. Linux passes no more than 253; libvfio-user draws this line.
 const MAX_PROPOSED_FDS: u64 = 1024;
 
 /// What the client can do, by its own account. Keys left out have the spec's defaults.

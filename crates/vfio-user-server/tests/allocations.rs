@@ -1,0 +1,63 @@
+//! A message costs no allocation on its way in or out. Alone in its binary: the count is of the whole process.
+
+#![cfg(test)]
+#![expect(unsafe_code, reason = "an allocator that counts")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::fs::File;
+use std::io::IoSlice;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use vfio_user_server::transport::{Fds, receive, send};
+use vfio_user_server::wire::{Header, RegionAccess};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: System does the work.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn messages_come_and_go_without_allocation() {
+    let (client, server) = UnixStream::pair().unwrap();
+    let null = File::open("/dev/null").unwrap();
+    let (mut fds, mut held) = (Fds::new(), Fds::new());
+    let mut buf = [0; 4096];
+    let header = Header { msg_size: 32, command: 9, ..Header::default() };
+    let access = RegionAccess { count: 4, ..RegionAccess::default() };
+
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for round in 0..1000 {
+        let mut message = [0; 32];
+        let rest = header.encode(&mut message).unwrap();
+        access.encode(rest).unwrap();
+        let attached = [null.as_fd(); 16];
+        let attached = if round % 2 == 0 { &attached[..] } else { &[] };
+        send(&client, &[IoSlice::new(&message)], attached).unwrap();
+
+        let got = receive(&server, &mut buf, &mut fds).unwrap();
+        let (decoded, body) = Header::decode(&buf[..got.bytes]).unwrap();
+        assert_eq!((decoded, RegionAccess::decode(body).unwrap().0), (header, access));
+        assert!(held.append(&mut fds));
+        held.clear();
+        assert!(receive(&server, &mut buf, &mut fds).is_err(), "nothing more");
+    }
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed), before);
+}
