@@ -149,15 +149,14 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(10);
 
-    /// The guest's side of the protocol, run by the machine's own shell.
+    /// The machine's own shell in the guest's place. Ends with its input.
     fn console(arguments: &[&str]) -> Console {
-        let mut child = Command::new("sh")
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Console::new(child.stdin.take().unwrap(), child.stdout.take().unwrap())
+        let mut command = Command::new("sh");
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let console = Console::new(child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        thread::spawn(move || child.wait());
+        console
     }
 
     fn run(console: &mut Console, number: u64, script: &str) -> Output {
