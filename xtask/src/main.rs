@@ -1,2 +1,52 @@
-//! Placeholder of the workspace skeleton.
-fn main() {}
+//! What a newcomer types. `cargo xtask --help` tells the rest.
+
+mod cargo;
+mod demo;
+mod report;
+mod server;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    bin_name = "cargo xtask",
+    about = "Shows and checks mdev-user. Needs Rust and a Debian machine; works as any user."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Boots a Linux guest with a serial card that mdev-user serves, and pushes data through it
+    ///
+    /// Builds the program, serves an mtty-2 card on a socket, boots a guest in QEMU with it, shows what the guest's
+    /// kernel makes of the card, sends data through both of its ports, and ends. On the first run QEMU, a kernel and a
+    /// busybox are fetched from the machine's Debian mirror (160 MB, into ~/.cache/mdev-user); nothing is installed.
+    Demo {
+        /// Leave me in the guest's shell instead
+        #[arg(long)]
+        interactive: bool,
+    },
+    /// Runs every check that a change must pass, guests included
+    Test,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Demo { interactive: false } => demo::run(),
+        Task::Demo { interactive: true } => demo::interact(),
+        Task::Test => test::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

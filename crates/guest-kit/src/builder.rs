@@ -1,0 +1,143 @@
+//! What a guest is made of.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use tempfile::NamedTempFile;
+
+use crate::initramfs::Initramfs;
+use crate::{Error, Guest, Result, Tools};
+
+/// Long enough for a busy machine; a boot takes a few seconds.
+const BOOT: Duration = Duration::from_secs(180);
+
+/// Collects what a guest shall have, then boots it.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    tools: Tools,
+    files: Initramfs,
+    accelerator: String,
+    memory_mib: u32,
+    kernel_arguments: String,
+    arguments: Vec<OsString>,
+    reboots: bool,
+}
+
+impl Builder {
+    pub(crate) fn new(tools: &Tools) -> Self {
+        Self {
+            tools: tools.clone(),
+            files: Initramfs::default(),
+            // /dev/kvm may be there and not run a stock guest.
+            accelerator: "tcg".into(),
+            memory_mib: 512,
+            // A panic ends QEMU at once, or reboots, instead of waiting for the time-out.
+            kernel_arguments: "console=ttyS0 quiet panic=-1".into(),
+            arguments: Vec::new(),
+            reboots: false,
+        }
+    }
+
+    /// Arguments for QEMU.
+    pub fn args(mut self, arguments: impl IntoIterator<Item: AsRef<OsStr>>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self
+    }
+
+    /// `-device`, as [`vfio_user_device`](crate::vfio_user_device) writes them.
+    pub fn device(self, device: &str) -> Self {
+        self.args(["-device", device])
+    }
+
+    /// `kvm` instead of `tcg`.
+    pub fn accelerator(mut self, accelerator: &str) -> Self {
+        self.accelerator = accelerator.to_owned();
+        self
+    }
+
+    /// Another size of memory than 512 MiB.
+    pub fn memory_mib(mut self, size: u32) -> Self {
+        self.memory_mib = size;
+        self
+    }
+
+    /// One more argument for the guest's kernel.
+    pub fn kernel_argument(mut self, argument: &str) -> Self {
+        self.kernel_arguments = format!("{} {argument}", self.kernel_arguments);
+        self
+    }
+
+    /// An executable file in the guest, at an absolute path.
+    pub fn file(mut self, path: &str, contents: &[u8]) -> Self {
+        self.files.file(path, contents);
+        self
+    }
+
+    /// Lets the guest restart. Without this QEMU ends when it would.
+    pub fn reboots(mut self) -> Self {
+        self.reboots = true;
+        self
+    }
+
+    /// Boots the guest to its shell.
+    pub fn boot(self) -> Result<Guest> {
+        let initrd = self.initrd(include_str!("guest/console.sh"))?;
+        let mut command = self.command(initrd.path());
+        command.args(["-serial", "stdio", "-monitor", "none"]);
+        Guest::boot(command, initrd, BOOT)
+    }
+
+    /// Boots the guest and leaves its shell to the person at the terminal, until the guest is off. `Ctrl-A x` ends
+    /// QEMU.
+    pub fn interact(mut self, greeting: &str) -> Result<ExitStatus> {
+        self.files.file("/greeting", greeting.as_bytes());
+        let initrd = self.initrd(include_str!("guest/shell.sh"))?;
+        let mut command = self.command(initrd.path());
+        command.args(["-serial", "mon:stdio"]);
+        let program = command.get_program().to_owned();
+        command.status().map_err(Error::io("run", program.as_ref()))
+    }
+
+    fn command(&self, initrd: &Path) -> Command {
+        let mut command = self.tools.qemu.command();
+        command.args([
+            "-accel",
+            &self.accelerator,
+            "-machine",
+            "q35",
+            "-m",
+            &self.memory_mib.to_string(),
+        ]);
+        command.args(["-nodefaults", "-display", "none"]);
+        command.arg("-kernel").arg(&self.tools.kernel).arg("-initrd").arg(initrd);
+        command.args(["-append", &self.kernel_arguments]);
+        if !self.reboots {
+            command.arg("-no-reboot");
+        }
+        command.args(&self.arguments);
+        command
+    }
+
+    fn initrd(&self, console: &str) -> Result<NamedTempFile> {
+        let busybox =
+            fs::read(&self.tools.busybox).map_err(Error::io("read", &self.tools.busybox))?;
+        let mut files = self.files.clone();
+        for directory in ["/proc", "/sys", "/dev", "/root", "/tmp"] {
+            files.directory(directory);
+        }
+        files.file("/bin/busybox", &busybox);
+        files.file("/init", include_bytes!("guest/init.sh"));
+        files.file("/console", console.as_bytes());
+        let mut initrd = tempfile::Builder::new()
+            .prefix("mdev-user-guest-")
+            .suffix(".cpio")
+            .tempfile()
+            .map_err(Error::io("create a file in", &std::env::temp_dir()))?;
+        initrd.write_all(&files.finish()).map_err(Error::io("write", initrd.path()))?;
+        Ok(initrd)
+    }
+}

@@ -1,0 +1,21 @@
+# Runs the scripts that the host sends: a line with the script's number, the script, a line with a dot and the number.
+# What it prints stands between two marks with that number; the second has its exit status.
+
+if [ "$1" != again ]; then
+    stty raw -echo </dev/console # as it is, in both directions, at any length
+    printf '\036ready\036'
+    # A script that exits takes its shell along; functions and variables live until then.
+    while :; do sh /console again; done
+fi
+
+trap 'printf "\036end %s %s\036" "$guest_kit" "$?"' EXIT
+while IFS= read -r guest_kit; do
+    guest_kit_script=
+    while IFS= read -r guest_kit_line && [ "$guest_kit_line" != ".$guest_kit" ]; do
+        guest_kit_script="$guest_kit_script$guest_kit_line
+"
+    done
+    printf '\036begin %s\036' "$guest_kit"
+    eval "$guest_kit_script" </dev/null
+    printf '\036end %s %s\036' "$guest_kit" "$?"
+done

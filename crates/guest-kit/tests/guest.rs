@@ -1,0 +1,56 @@
+#![cfg(test)]
+//! A guest with a card of QEMU's own.
+
+use std::time::Duration;
+
+use guest_kit::{Error, Guest, Tools};
+
+const SOON: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_guest_boots_runs_scripts_reboots_and_powers_off() {
+    let tools = Tools::prepare().unwrap();
+    let mut guest = Guest::builder(&tools)
+        .args(["-chardev", "null,id=one", "-chardev", "null,id=two"])
+        .device("pci-serial-2x,chardev1=one,chardev2=two")
+        .file("/opt/hello", b"#!/bin/sh\necho hello from a file\n")
+        .reboots()
+        .boot()
+        .unwrap();
+
+    let ports = guest.check("cat /proc/tty/driver/serial", SOON).unwrap();
+    assert_eq!(
+        ports.lines().filter(|line| line.contains("uart:16550A port:")).count(),
+        3,
+        "{ports}"
+    );
+    assert_eq!(guest.check("/opt/hello", SOON).unwrap(), "hello from a file\n");
+
+    // Longer than a terminal's line.
+    let long = "x".repeat(20_000);
+    assert_eq!(guest.check(&format!("printf %s {long}"), SOON).unwrap(), long);
+
+    guest.check("kept=yes", SOON).unwrap();
+    assert_eq!(guest.run("echo $kept; exit 3", SOON).unwrap().status, 3);
+    assert_eq!(guest.check("echo \"<$kept>\"", SOON).unwrap(), "<>\n", "exit ends the shell");
+
+    let running = guest.start("echo begun; sleep 1; echo done").unwrap();
+    guest.expect("begun\n", SOON).unwrap();
+    assert_eq!(guest.finish(running, SOON).unwrap().text, "done\n");
+
+    let late = guest.run("echo slow; sleep 3", Duration::from_millis(500)).unwrap_err();
+    assert!(
+        matches!(&late, Error::TimedOut { console, .. } if console.ends_with("slow")),
+        "{late}"
+    );
+    assert_eq!(guest.check("echo next", SOON).unwrap(), "next\n");
+
+    guest.check("touch /root/here", SOON).unwrap();
+    guest.reboot(SOON * 3).unwrap();
+    assert_eq!(guest.check("ls /root", SOON).unwrap(), "");
+    guest.power_off(SOON).unwrap();
+    assert_eq!(guest.qemu_messages(), "");
+
+    let ended = guest.run("true", SOON).unwrap_err();
+    assert!(matches!(ended, Error::QemuEnded { .. }), "{ended}");
+}

@@ -1,0 +1,86 @@
+//! A running `mdev-user serve`.
+
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::report::Result;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Serves one device on a socket in a directory of its own. Dropping it kills it.
+pub struct Server {
+    process: Child,
+    directory: TempDir,
+}
+
+impl Server {
+    /// Starts it and waits for its socket.
+    pub fn start(program: &Path, device_type: &str) -> Result<Self> {
+        let directory = tempfile::Builder::new().prefix("mdev-user-demo-").tempdir()?;
+        let socket = directory.path().join("mtty.sock");
+        println!("{} serve {device_type} --socket-path {}", program.display(), socket.display());
+        let process = Command::new(program)
+            .args(["serve", device_type, "--socket-path"])
+            .arg(&socket)
+            .spawn()?;
+        let mut server = Self { process, directory };
+        let deadline = Instant::now() + PATIENCE;
+        while !socket.metadata().is_ok_and(|file| file.file_type().is_socket()) {
+            if let Some(status) = server.process.try_wait()? {
+                return Err(format!(
+                    "mdev-user ended ({status}) before it served {}",
+                    socket.display()
+                )
+                .into());
+            }
+            if Instant::now() > deadline {
+                return Err(format!(
+                    "mdev-user made no socket {} in {PATIENCE:?}",
+                    socket.display()
+                )
+                .into());
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(server)
+    }
+
+    /// Where it listens.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("mtty.sock")
+    }
+
+    /// Asks it to end, which it must do by itself and with success.
+    pub fn stop(mut self) -> Result {
+        kill_process(Pid::from_child(&self.process), Signal::TERM)?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.process.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => {
+                    return Err(format!("mdev-user ended with {status} after SIGTERM").into());
+                }
+                None if Instant::now() > deadline => {
+                    return Err(
+                        format!("mdev-user did not end within {PATIENCE:?} of SIGTERM").into()
+                    );
+                }
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail only when it has ended and was waited for.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

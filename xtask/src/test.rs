@@ -1,0 +1,77 @@
+//! `cargo xtask test`: every check that a change must pass.
+
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use guest_kit::Tools;
+
+use crate::cargo::cargo;
+use crate::report::{Result, heading};
+
+/// A title and what is run.
+type Step = (&'static str, fn() -> Result);
+
+const STEPS: [Step; 7] = [
+    ("rustfmt and clippy are there", components),
+    ("formatting", || succeed(&mut cargo("fmt --all --check"))),
+    ("lints", || succeed(&mut cargo("clippy --workspace --all-targets --locked -- -D warnings"))),
+    ("QEMU, a kernel and a busybox for the guests", tools),
+    ("tests, guests included", || {
+        succeed(&mut cargo("test --workspace --locked --lib --bins --tests --examples"))
+    }),
+    ("the documentation's examples", || succeed(&mut cargo("test --workspace --locked --doc"))),
+    ("documentation", || {
+        succeed(cargo("doc --workspace --no-deps --locked").env("RUSTDOCFLAGS", "-D warnings"))
+    }),
+];
+
+/// Runs the steps; the first that fails is the last.
+pub fn run() -> Result {
+    let start = Instant::now();
+    for (number, (title, step)) in (1..).zip(STEPS) {
+        heading(&format!("{number}/{} {title}", STEPS.len()));
+        step().map_err(|error| format!("test: step {number}, {title}: {error}"))?;
+    }
+    println!("\ntest: all {} steps passed in {:.0} s", STEPS.len(), start.elapsed().as_secs_f32());
+    Ok(())
+}
+
+fn succeed(command: &mut Command) -> Result {
+    let shown =
+        command.get_args().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    println!("cargo {shown}");
+    let status = command.status()?;
+    if status.success() { Ok(()) } else { Err(format!("cargo {shown}: {status}").into()) }
+}
+
+/// rustup installs a toolchain without them when its profile is minimal.
+fn components() -> Result {
+    let quietly = |command: &mut Command| {
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    for (subcommand, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        let mut version = cargo(subcommand);
+        if quietly(version.arg("--version")) {
+            continue;
+        }
+        println!("rustup component add {component}");
+        let added = Command::new("rustup").args(["component", "add", component]).status();
+        if !added.is_ok_and(|status| status.success()) {
+            return Err(format!(
+                "cargo {subcommand} is missing: install {component} for this Rust"
+            )
+            .into());
+        }
+    }
+    Ok(())
+}
+
+/// Before the tests, whose output cargo holds back.
+fn tools() -> Result {
+    println!("QEMU {}", Tools::prepare()?.qemu().version());
+    Ok(())
+}
