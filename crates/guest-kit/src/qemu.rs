@@ -75,8 +75,9 @@ impl Qemu {
         let unsuitable =
             |found: String| Error::UnsuitableQemu { program: invocation.program.clone(), found };
         let text = invocation.output("--version")?;
-        let version =
-            Version::parse(&text).ok_or_else(|| unsuitable(format!("--version says {text:?}")))?;
+        let version = Version::parse(&text).ok_or_else(|| {
+            unsuitable(format!("--version says: {}", text.lines().next().unwrap_or_default()))
+        })?;
         if version < OLDEST {
             return Err(unsuitable(format!("it is {version}")));
         }

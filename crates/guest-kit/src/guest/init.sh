@@ -2,7 +2,7 @@
 # The guest's first process.
 
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/root TERM=vt100
+export PATH=/bin
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -12,6 +12,5 @@ mount -t devpts devpts /dev/pts
 mount -t debugfs debugfs /sys/kernel/debug
 dmesg -n 1 # the kernel's messages would come between the console's lines; dmesg has them
 
-cd /root
 echo 'ttyS0::once:/bin/sh /console' >/etc/inittab
 exec busybox init
