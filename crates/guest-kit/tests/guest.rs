@@ -1,6 +1,7 @@
 #![cfg(test)]
 //! A guest with a card of QEMU's own.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use guest_kit::{Error, Guest, Tools};
@@ -53,4 +54,14 @@ fn a_guest_boots_runs_scripts_reboots_and_powers_off() {
 
     let ended = guest.run("true", SOON).unwrap_err();
     assert!(matches!(ended, Error::QemuEnded { .. }), "{ended}");
+}
+
+#[test]
+fn a_guest_that_is_dropped_leaves_no_qemu() {
+    let mut guest = Guest::builder(&Tools::prepare().unwrap()).boot().unwrap();
+    guest.start("while :; do :; done").map(drop).unwrap();
+    let process = PathBuf::from(format!("/proc/{}", guest.pid()));
+    assert!(process.exists());
+    drop(guest);
+    assert!(!process.exists());
 }
