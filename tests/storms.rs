@@ -27,8 +27,12 @@ use watched::{Watched, within_5_s};
 
 const INTX_TRIGGER_EVENTFD: [u32; 4] = [0x24, 0, 0, 1];
 
-/// So many descriptors may the process have from now on.
-fn limit_descriptors(pid: Pid, most: u64) {
+/// From now on the process may open so many descriptors more.
+fn limit_descriptors(pid: Pid, more: usize) {
+    let open = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
+    let number = |name: std::ffi::OsString| name.to_str().unwrap().parse::<u64>().unwrap();
+    let open: Vec<_> = open.map(|entry| number(entry.unwrap().file_name())).collect();
+    let most = (0..).filter(|number| !open.contains(number)).nth(more).unwrap();
     let limit = Rlimit { current: Some(most), maximum: Some(most) };
     prlimit(Some(pid), Resource::Nofile, limit).unwrap();
 }
@@ -85,8 +89,7 @@ fn a_hundred_clients_one_after_the_other_leave_nothing() {
 fn without_descriptors_for_a_client_it_waits_and_is_served_later() {
     let watched = Watched::serve();
     let mut user = watched.negotiated();
-    let open = user_limit(&watched);
-    limit_descriptors(watched.program.pid(), open + 3);
+    limit_descriptors(watched.program.pid(), 3);
     let mut silent: Vec<Client> = (0..3).map(|_| watched.connect()).collect();
     within_5_s("three are in", || watched.descriptors() == 4);
 
@@ -108,15 +111,6 @@ fn without_descriptors_for_a_client_it_waits_and_is_served_later() {
     user.set_irqs(INTX_TRIGGER_EVENTFD, &[], &[line.as_fd()]).ok();
     drop((user, silent));
     watched.serves_the_next();
-}
-
-/// Descriptors that the program has, the lowest limit that changes nothing.
-fn user_limit(watched: &Watched) -> u64 {
-    let path = format!("/proc/{}/fd", watched.program.pid().as_raw_nonzero());
-    let numbers = std::fs::read_dir(path).unwrap();
-    let number =
-        |entry: std::fs::DirEntry| entry.file_name().to_str().unwrap().parse::<u64>().unwrap();
-    numbers.map(|entry| number(entry.unwrap())).max().unwrap() + 1
 }
 
 #[test]
@@ -148,8 +142,7 @@ fn a_process_without_descriptors_says_so_once() {
 fn strangers_cannot_hold_the_descriptors_that_the_user_needs() {
     let watched = Watched::serve();
     let mut user = watched.negotiated();
-    let open = user_limit(&watched);
-    limit_descriptors(watched.program.pid(), open + 15 + 253);
+    limit_descriptors(watched.program.pid(), 15 + 253);
     let file = eventfd(0);
     let many = [file.as_fd(); 253];
     let strangers: Vec<Client> = (0..15)
