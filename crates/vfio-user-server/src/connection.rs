@@ -191,7 +191,12 @@ impl Connection {
             self.start += size;
             flow = self.answer(device, &header, result, &mut scratch.answer)?;
         }
-        // What is left over waits with what is left.
+        // What is left over waits with what is left. A stranger has no use for descriptors, and with a dozen others
+        // could use up what this process may hold.
+        if !self.is_open() {
+            fresh_lost |= !scratch.fds.is_empty();
+            scratch.fds.clear();
+        }
         if !scratch.fds.is_empty() || fresh_lost {
             self.held_lost |= fresh_lost | !self.held.append(&mut scratch.fds);
             self.held_at = self.end;

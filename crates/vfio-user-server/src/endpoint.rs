@@ -95,6 +95,8 @@ pub struct Endpoint {
     listener: Option<Listener>,
     /// Until when the listener rests.
     rests: Option<Instant>,
+    /// It has rested at least once since a client was last taken on.
+    starved: bool,
     clients: Vec<Client>,
     /// Sockets that were connected already when they were handed over.
     handed_over: Vec<UnixStream>,
@@ -125,6 +127,7 @@ impl Endpoint {
             device,
             listener: None,
             rests: None,
+            starved: false,
             clients: Vec::new(),
             handed_over: Vec::new(),
             next_id: 0,
@@ -185,10 +188,13 @@ impl Endpoint {
             Ok(None) => return,
             Err(error) => Err(error),
         };
+        let starved_before = std::mem::replace(&mut self.starved, greeted.is_err());
         if let Err(error) = greeted {
-            // Out of descriptors or memory: whoever waits goes on waiting, and we do not spin on it.
-            log::warn!(
-                "{}: cannot take a client on: {error}; trying again in {REST:?}",
+            // Out of descriptors or memory: whoever waits goes on waiting, and we do not spin on it. To be said once.
+            let level = if starved_before { log::Level::Debug } else { log::Level::Warn };
+            log::log!(
+                level,
+                "{}: cannot take a client on: {error}; trying again every {REST:?}",
                 self.name()
             );
             self.rest(registry, Some(Instant::now() + REST));

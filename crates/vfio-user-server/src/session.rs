@@ -10,7 +10,7 @@ use crate::command::Command;
 use crate::dma::DmaMaps;
 use crate::refusal::Refusal;
 use crate::region_info;
-use crate::transport::Fds;
+use crate::transport::{Fds, may_be_eventfd};
 use crate::version::{self, MAX_DATA_XFER_SIZE, Proposal};
 use crate::wire::{
     DeviceInfo, DirtyBitmap, DmaMap, DmaUnmap, Header, IrqInfo, IrqSet, RegionAccess, RegionIoFds,
@@ -239,6 +239,9 @@ fn set_irqs(device: &mut Device, message: Message<'_>, fds: &mut Fds) -> Result<
     let fds_fit = fds.is_empty() || kind == IrqSet::DATA_EVENTFD && fds.len() == count as usize;
     if !fds_fit {
         return Err(Refusal::Descriptors { count: fds.len() });
+    }
+    if !fds.iter().all(may_be_eventfd) {
+        return Err(Refusal::IrqNotEventfd);
     }
     let info = device.irqs().info(index).ok_or(Refusal::IrqIndex { index })?;
     let end = start.checked_add(count).filter(|end| *end <= info.count);

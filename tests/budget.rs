@@ -1,0 +1,222 @@
+#![cfg(test)]
+//! What one register access costs in steady state: one recvmsg, one sendmsg, at most one epoll_wait, no allocation.
+//!
+//! System calls are counted on the built program, by ptrace. Allocations are counted in a server of this process, on its
+//! thread alone; so this is a binary of its own, with an allocator of its own.
+
+#![expect(unsafe_code, reason = "an allocator that counts")]
+
+#[path = "../crates/vfio-user-server/tests/common/client.rs"]
+mod client;
+#[path = "common/program.rs"]
+mod program;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use client::command::{REGION_READ, REGION_WRITE, REGION_WRITE_MULTI};
+use client::{Client, NO_REPLY, access, message};
+use mtty::Mtty;
+use nix::libc::{
+    PTRACE_SYSCALL_INFO_ENTRY, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_recvmsg, SYS_sendmsg,
+};
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use program::Program;
+use vfio_device::{Parent, Vfio};
+use vfio_user_server::{Endpoint, EventLoop, Listener};
+
+const ACCESSES: u64 = 1000;
+/// Registers of port 0: modem control, which line status, modem status and scratch follow; scratch.
+const MCR: u64 = 4;
+const SCR: u64 = 7;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+thread_local! {
+    static COUNTED: Cell<bool> = const { Cell::new(false) };
+}
+
+// SAFETY: System does the work.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if COUNTED.get() {
+            ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
+        }
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Reads four bytes of registers, and writes one now and then, so many accesses in all.
+fn use_registers(client: &mut Client, accesses: u64) {
+    let mut scratch = client.read(0, SCR, 1)[0];
+    for number in 1..accesses {
+        if number % 4 == 0 {
+            scratch = scratch.wrapping_add(1);
+            client.write(0, SCR, &[scratch]);
+        } else {
+            assert_eq!(client.read(0, MCR, 4)[3], scratch);
+        }
+    }
+}
+
+/// Allocations of a server's thread while it serves, polling for up to `poll`.
+fn allocations(poll: Duration) -> u64 {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("device.sock");
+    let listener = Listener::bind(&path).unwrap();
+    let (sender, receiver) = channel();
+    let server = std::thread::spawn(move || {
+        let parent = Parent::register(&Vfio::new(), Mtty::default());
+        let kind = parent.find("mtty-2").unwrap();
+        let mut device = parent.create(kind, uuid::Uuid::new_v4()).unwrap();
+        device.register().unwrap();
+        let mut event_loop = EventLoop::new(poll).unwrap();
+        let id = event_loop.add(Endpoint::new(device, listener)).unwrap();
+        sender.send(event_loop.handle()).unwrap();
+        COUNTED.set(true);
+        event_loop.run(|_, _| ()).unwrap();
+        COUNTED.set(false);
+        event_loop.remove(id).unwrap().shut_down();
+    });
+    let handle = receiver.recv().unwrap();
+    let mut client = Client::negotiated(&path);
+    use_registers(&mut client, 100);
+
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    assert_ne!(before, 0, "the count is of nothing");
+    use_registers(&mut client, ACCESSES);
+    for _ in 0..100 {
+        client.send(REGION_WRITE, NO_REPLY, &access(0, SCR, 1, &[1]), &[]);
+        client.send(REGION_WRITE_MULTI, NO_REPLY, &coalesced(3), &[]);
+        assert_eq!(client.read(0, SCR, 1), [2]);
+    }
+    let after = ALLOCATIONS.load(Ordering::SeqCst);
+    handle.stop();
+    server.join().unwrap();
+    after - before
+}
+
+/// The body of a REGION_WRITE_MULTI that stores counting numbers to the scratch register, the last being `count` - 1.
+fn coalesced(count: u64) -> Vec<u8> {
+    let entry = |value: u64| [access(0, SCR, 1, &[]), vec![value as u8, 0, 0, 0, 0, 0, 0, 0]];
+    let mut body = count.to_le_bytes().to_vec();
+    (0..count).flat_map(entry).for_each(|part| body.extend(part));
+    body
+}
+
+/// One test for both, since the count is of all counted threads.
+#[test]
+fn an_access_allocates_nothing_with_and_without_polling() {
+    assert_eq!(allocations(Duration::ZERO), 0, "without polling");
+    assert_eq!(allocations(Duration::from_millis(1)), 0, "with polling");
+}
+
+/// System calls that the program's loop enters while `work` runs in another thread, by number.
+fn system_calls(program: &Program, work: impl FnOnce() + Send) -> BTreeMap<i64, u64> {
+    let pid = Pid::from_raw(program.pid().as_raw_nonzero().get());
+    // The first thread of the program is the one that serves.
+    ptrace::seize(pid, ptrace::Options::PTRACE_O_TRACESYSGOOD).unwrap();
+    ptrace::interrupt(pid).unwrap();
+    let mut counts = BTreeMap::new();
+    let mut entered = false;
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        waitpid(pid, None).unwrap();
+        ptrace::syscall(pid, None).unwrap();
+        scope.spawn(|| {
+            work();
+            done.store(true, Ordering::SeqCst);
+        });
+        // After the work has been done the program says nothing more.
+        let mut quiet = 0;
+        while quiet < 50 {
+            match waitpid(pid, Some(WaitPidFlag::WNOHANG)).unwrap() {
+                WaitStatus::PtraceSyscall(_) => {
+                    // Entries and exits come in turn, and the kernel tells which this is.
+                    let info = ptrace::syscall_info(pid).unwrap();
+                    entered = info.op == PTRACE_SYSCALL_INFO_ENTRY;
+                    if entered {
+                        // SAFETY: `op` says that this member of the union is the one that is filled.
+                        let number = unsafe { info.u.entry.nr };
+                        *counts.entry(number.cast_signed()).or_default() += 1;
+                    }
+                    ptrace::syscall(pid, None).unwrap();
+                }
+                WaitStatus::StillAlive if done.load(Ordering::SeqCst) => {
+                    quiet += 1;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                WaitStatus::StillAlive => std::thread::yield_now(),
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    assert!(entered, "it waits in a system call at the end");
+    ptrace::interrupt(pid).unwrap();
+    waitpid(pid, None).unwrap();
+    ptrace::detach(pid, None).unwrap();
+    counts
+}
+
+/// Takes the waits out of the counts: how many.
+fn take_waits(counts: &mut BTreeMap<i64, u64>) -> u64 {
+    let waits = [SYS_epoll_pwait, SYS_epoll_pwait2];
+    waits.into_iter().filter_map(|number| counts.remove(&number)).sum()
+}
+
+#[test]
+fn an_access_is_one_recvmsg_one_sendmsg_and_at_most_one_epoll_wait() {
+    let program = Program::serve_with("mtty-2", &["--poll-us", "0"]);
+    let mut client = Client::negotiated(&program.path());
+    use_registers(&mut client, 100);
+    let mut counts = system_calls(&program, || use_registers(&mut client, ACCESSES));
+    let waits = take_waits(&mut counts);
+    assert_eq!(counts, BTreeMap::from([(SYS_recvmsg, ACCESSES), (SYS_sendmsg, ACCESSES)]));
+    // One for each, and the one that was interrupted to begin.
+    assert!(waits <= ACCESSES + 1, "{waits} waits");
+}
+
+#[test]
+fn polling_adds_no_recvmsg_and_no_sendmsg() {
+    let program = Program::serve_with("mtty-2", &["--poll-us", "50"]);
+    let mut client = Client::negotiated(&program.path());
+    use_registers(&mut client, 100);
+    let mut counts = system_calls(&program, || use_registers(&mut client, ACCESSES));
+    take_waits(&mut counts);
+    assert_eq!(counts, BTreeMap::from([(SYS_recvmsg, ACCESSES), (SYS_sendmsg, ACCESSES)]));
+}
+
+#[test]
+fn posted_writes_that_come_together_are_received_together() {
+    const WRITES: u64 = 1000;
+    let program = Program::serve_with("mtty-2", &["--poll-us", "0"]);
+    let mut client = Client::negotiated(&program.path());
+    let write = message(1, REGION_WRITE, NO_REPLY, &access(0, SCR, 1, &[0x5a]));
+    let burst =
+        [write.repeat(WRITES as usize), message(2, REGION_READ, 0, &access(0, SCR, 1, &[]))];
+    let mut counts = system_calls(&program, || {
+        client.send_raw(&burst.concat());
+        assert_eq!(client.receive().unwrap().ok().body[16..], [0x5a]);
+    });
+    take_waits(&mut counts);
+    let received = counts.remove(&SYS_recvmsg).unwrap();
+    assert!(received <= WRITES / 100, "{received} recvmsg for {WRITES} messages");
+    assert_eq!(counts, BTreeMap::from([(SYS_sendmsg, 1)]));
+}
