@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
@@ -61,7 +62,10 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
 
 /// A directory that nobody else can look into, gone at the end.
 fn private_directory() -> Result<TempDir, String> {
-    let below = |parent: &Path| tempfile::Builder::new().prefix("mdev-user-").tempdir_in(parent);
+    let below = |parent: &Path| {
+        let private = fs::Permissions::from_mode(0o700);
+        tempfile::Builder::new().prefix("mdev-user-").permissions(private).tempdir_in(parent)
+    };
     // Set by a login; it may be of another user, or gone.
     let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let runtime = runtime.filter(|path| path.is_absolute());
