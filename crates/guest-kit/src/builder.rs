@@ -88,7 +88,8 @@ impl Builder {
         let initrd = self.initrd(include_str!("guest/console.sh"))?;
         let mut command = self.command(initrd.path());
         command.args(["-serial", "stdio", "-monitor", "none"]);
-        Guest::boot(command, initrd, BOOT)
+        // QEMU keeps what it has loaded; the file is no longer needed when the guest is up, not even to reboot.
+        Guest::boot(command, BOOT)
     }
 
     /// Boots the guest and leaves its shell to the person at the terminal, until the guest is off. `Ctrl-A x` ends
@@ -126,7 +127,7 @@ impl Builder {
         let busybox =
             fs::read(&self.tools.busybox).map_err(Error::io("read", &self.tools.busybox))?;
         let mut files = self.files.clone();
-        for directory in ["/proc", "/sys", "/dev", "/root", "/tmp"] {
+        for directory in ["/proc", "/sys", "/dev", "/etc", "/tmp"] {
             files.directory(directory);
         }
         files.file("/bin/busybox", &busybox);
