@@ -24,7 +24,9 @@ impl DeviceSpec {
         let kind =
             types.iter().find(|kind| **kind == name).ok_or_else(|| unknown(&name, &types))?;
         match options.first() {
-            Some((option, _)) => Err(format!("type {kind} has no option '{option}', nor any other")),
+            Some((option, _)) => {
+                Err(format!("type {kind} has no option '{option}', nor any other"))
+            }
             None => Ok(Self { kind }),
         }
     }
@@ -131,9 +133,9 @@ mod tests {
 
     #[test]
     fn a_value_holds_equals_signs_and_doubled_commas() {
-        assert_eq!(options("x,a=unix:/p,,server=on,b=1"), [
-            pair("a", "unix:/p,server=on"),
-            pair("b", "1")
-        ]);
+        assert_eq!(
+            options("x,a=unix:/p,,server=on,b=1"),
+            [pair("a", "unix:/p,server=on"), pair("b", "1")]
+        );
     }
 }

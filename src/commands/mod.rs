@@ -21,7 +21,10 @@ fn device_argument(socket: &Path) -> Option<String> {
     // QEMU may run somewhere else.
     let path = std::path::absolute(socket).unwrap_or_else(|_| socket.into());
     let path = path.to_str()?;
-    Some(json!({ "driver": "vfio-user-pci", "socket": { "type": "unix", "path": path } }).to_string())
+    Some(
+        json!({ "driver": "vfio-user-pci", "socket": { "type": "unix", "path": path } })
+            .to_string(),
+    )
 }
 
 /// `text` as one word for a POSIX shell.

@@ -73,11 +73,14 @@ fn types_are_a_table_for_people() {
     assert_eq!((said.status, said.err.as_str()), (0, ""));
     let rows: Vec<Vec<&str>> =
         said.out.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows, [
-        vec!["TYPE", "AVAILABLE", "API", "NAME"],
-        vec!["mtty-1", "24", "vfio-pci", "Single", "port", "serial"],
-        vec!["mtty-2", "12", "vfio-pci", "Dual", "port", "serial"],
-    ]);
+    assert_eq!(
+        rows,
+        [
+            vec!["TYPE", "AVAILABLE", "API", "NAME"],
+            vec!["mtty-1", "24", "vfio-pci", "Single", "port", "serial"],
+            vec!["mtty-2", "12", "vfio-pci", "Dual", "port", "serial"],
+        ]
+    );
 }
 
 #[test]

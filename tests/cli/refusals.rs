@@ -43,10 +43,16 @@ fn a_wrong_command_line_ends_with_2_and_says_what_would_be_right() {
         ([&["serve", "mtty-3"], &socket[..]].concat(), "no type 'mtty-3', the types are mtty-1, m"),
         ([&["serve", ""], &socket[..]].concat(), "a type is missing, one of mtty-1, mtty-2; see"),
         ([&["serve", "mtty-2,a=1"], &socket[..]].concat(), "mtty-2 has no option 'a', nor any o"),
-        (vec!["run", "mtty-2"], "<COMMAND>...; the command comes after `--`: mdev-user run TYPE..."),
+        (
+            vec!["run", "mtty-2"],
+            "<COMMAND>...; the command comes after `--`: mdev-user run TYPE...",
+        ),
         (vec!["run", "mtty-2", "--"], "provided: <COMMAND>...; see `mdev-user run --help`"),
         (vec!["run", "--", "true"], "provided: <TYPE>...; see `mdev-user run --help`"),
-        (vec!["run", "mtty-2", "qemu"], "no type 'qemu', the types are mtty-1, mtty-2; the command"),
+        (
+            vec!["run", "mtty-2", "qemu"],
+            "no type 'qemu', the types are mtty-1, mtty-2; the command",
+        ),
         (vec!["run", "mtty-2", "qemu", "-m", "512"], "the command comes after `--`: mdev-user run"),
         (vec!["run", "mtty-2,foo=1", "--", "true"], "mtty-2 has no option 'foo', nor any other"),
         (vec!["run", "mtty-2,foo", "--", "true"], "option 'foo' lacks its value, foo=VALUE"),
@@ -151,13 +157,18 @@ fn a_command_that_cannot_be_run_ends_with_126_or_127() {
     fs::write(&file, "").unwrap();
     let file = file.to_str().unwrap();
     for (command, status, words) in [
-        ("mdev-user-no-such-program", 127, "there is no such program; is it installed, and on PATH"),
+        (
+            "mdev-user-no-such-program",
+            127,
+            "there is no such program; is it installed, and on PATH",
+        ),
         ("/no/such/program", 127, "there is no such program"),
         (file, 126, "it is not an executable file"),
         ("/", 126, "it is not an executable file"),
     ] {
-        let said = say(mdev_user(&["run", "mtty-1", "--", command])
-            .env("XDG_RUNTIME_DIR", directory.path()));
+        let said =
+            say(mdev_user(&["run", "mtty-1", "--", command])
+                .env("XDG_RUNTIME_DIR", directory.path()));
         let line = complaint(&said, status);
         assert!(line.contains(&format!("cannot run {command}: {words}")), "{line}");
     }

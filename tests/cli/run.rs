@@ -9,7 +9,7 @@ use std::process::Stdio;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{Said, end, mdev_user, say, soon, socket_of};
+use crate::{Said, end, mdev_user, say, socket_of, soon};
 
 /// `run` with devices and a shell's script as the command, and where its sockets are.
 fn run(devices: &[&str], script: &str) -> (std::process::Command, TempDir) {

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::program::Program;
-use crate::{Said, end, mdev_user, say, shell, soon, socket_of};
+use crate::{Said, end, mdev_user, say, shell, socket_of, soon};
 
 /// Starts a command that serves, with both of its streams in pipes, and waits until it is ready.
 fn start(command: &mut Command) -> (Child, String) {
@@ -95,7 +95,9 @@ fn the_socket_is_for_its_owner_alone() {
 
 #[test]
 fn the_argument_for_qemu_can_be_pasted_into_a_shell_whatever_the_path_holds() {
-    for name in ["plain", "with space", "it's", "a,b=c", "$HOME `id` \"x\"", "back\\slash", "\u{e4}"] {
+    for name in
+        ["plain", "with space", "it's", "a,b=c", "$HOME `id` \"x\"", "back\\slash", "\u{e4}"]
+    {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join(name);
         let (child, ready) = start(mdev_user(&["serve", "mtty-1", "--socket-path"]).arg(&path));
@@ -131,7 +133,10 @@ fn a_path_that_qemu_cannot_be_told_is_served_all_the_same() {
     let (child, _) = start(mdev_user(&["serve", "mtty-1", "--socket-path"]).arg(&path));
     drop(crate::client(&path));
     let said = stop(child, Signal::TERM);
-    assert_eq!((said.status, said.out.as_str()), (0, "QEMU can only be told paths that are UTF-8\n"));
+    assert_eq!(
+        (said.status, said.out.as_str()),
+        (0, "QEMU can only be told paths that are UTF-8\n")
+    );
 }
 
 #[test]
