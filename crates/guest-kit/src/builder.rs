@@ -126,7 +126,7 @@ impl Builder {
         let busybox =
             fs::read(&self.tools.busybox).map_err(Error::io("read", &self.tools.busybox))?;
         let mut files = self.files.clone();
-        for directory in ["/proc", "/sys", "/dev", "/root", "/tmp"] {
+        for directory in ["/proc", "/sys", "/dev", "/etc", "/tmp"] {
             files.directory(directory);
         }
         files.file("/bin/busybox", &busybox);

@@ -105,14 +105,14 @@ impl Guest {
 
     /// Restarts the guest and waits for its shell. Only for a guest [built for it](Builder::reboots).
     pub fn reboot(&mut self, within: Duration) -> Result<()> {
-        let _ends_with_the_kernel = self.start("reboot")?;
+        let _ends_with_the_kernel = self.start("reboot -f")?;
         self.wait_for_shell(within)
     }
 
     /// Turns the guest off and waits for QEMU's end, which must have been a clean one.
     pub fn power_off(&mut self, within: Duration) -> Result<()> {
         const WANTED: &str = "power-off";
-        let _ends_with_the_kernel = self.start("poweroff")?;
+        let _ends_with_the_kernel = self.start("poweroff -f")?;
         self.console.wait_for_end(within).map_err(|missed| self.missed(missed, within, WANTED))?;
         match self.wait() {
             Ok(status) if status.success() => Ok(()),

@@ -45,9 +45,9 @@ fn a_guest_boots_runs_scripts_reboots_and_powers_off() {
     );
     assert_eq!(guest.check("echo next", SOON).unwrap(), "next\n");
 
-    guest.check("touch /root/here", SOON).unwrap();
+    guest.check("touch /tmp/here", SOON).unwrap();
     guest.reboot(SOON * 3).unwrap();
-    assert_eq!(guest.check("ls /root", SOON).unwrap(), "");
+    assert_eq!(guest.check("ls /tmp", SOON).unwrap(), "");
     guest.power_off(SOON).unwrap();
     assert_eq!(guest.qemu_messages(), "");
 
