@@ -2,10 +2,6 @@
 //!
 //! It shares nothing with the server: numbers and layouts are written out again here, from the protocol's description.
 
-#![expect(
-    clippy::allow_attributes,
-    reason = "an expectation would not hold in the files that use all of it"
-)]
 #![expect(clippy::host_endian_bytes, reason = "the wire is in host order")]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 

@@ -1,9 +1,5 @@
 //! A server for the tests of this crate: a device on a loop in a thread of its own.
 
-#![expect(
-    clippy::allow_attributes,
-    reason = "an expectation would not hold in the files that use all of it"
-)]
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::path::{Path, PathBuf};
