@@ -35,7 +35,7 @@ pass() (
     exec 3<>/dev/$(tty $1)
     # Without -echo the line discipline would send back what comes back, for ever.
     stty raw -echo clocal -crtscts $3 <&3
-    timeout 60 head -c $2 <&3 >/tmp/received$1 &
+    head -c $2 <&3 >/tmp/received$1 &
     cat /tmp/sent$1 >&3
     wait $!
     exec 3>&-

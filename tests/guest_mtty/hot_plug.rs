@@ -55,7 +55,7 @@ fn the_card_can_be_plugged_and_unplugged_while_the_guest_runs() {
     let served = Served::start("mtty-2");
     let monitor = served.path("monitor");
     let guest = Guest::builder(&Tools::prepare().unwrap())
-        .args(["-device", "pcie-root-port,id=port,slot=1,chassis=1"])
+        .args(["-device", "pcie-root-port,id=slot-1,slot=1,chassis=1"])
         .args(["-qmp", &format!("unix:{},server=on,wait=off", monitor.display())])
         .boot()
         .unwrap();
@@ -64,7 +64,7 @@ fn the_card_can_be_plugged_and_unplugged_while_the_guest_runs() {
     card.sh("! find_card");
     let mut monitor = Monitor::connect(&monitor);
     let mut device: Value = serde_json::from_str(&vfio_user_device(&served.socket())).unwrap();
-    device["bus"] = json!("port");
+    device["bus"] = json!("slot-1");
     device["id"] = json!("card");
 
     for round in 1..=2 {
