@@ -34,15 +34,19 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
     let id = event_loop.add(endpoint)?;
     // A pipe that nobody reads any more is no reason to end.
     let _ = writeln!(std::io::stdout(), "mdev-user: {label} is ready {ready}");
-    event_loop.run(|_, event| {
-        if options.once && event == Event::ClientLeft {
+    let mut faulted = false;
+    event_loop.run(|_, event| match event {
+        Event::ClientLeft if options.once => handle.stop(),
+        Event::Faulted => {
+            faulted = true;
             handle.stop();
         }
+        _ => (),
     })?;
     if let Some(endpoint) = event_loop.remove(id) {
         endpoint.shut_down();
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if faulted { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Where clients come from.

@@ -168,11 +168,9 @@ impl Irqs {
     /// States the level of a vector. Safe to call after every access: only changes have an effect. A vector that the
     /// device does not have is ignored.
     pub fn set_level(&mut self, index: u32, vector: u32, high: bool) {
-        let rose = match self.vector(index, vector) {
-            Some(vector) => high && !std::mem::replace(&mut vector.level, high),
-            None => return,
-        };
-        if rose {
+        let Some(it) = self.vector(index, vector) else { return };
+        let before = std::mem::replace(&mut it.level, high);
+        if high && !before {
             self.deliver(index, vector, true);
         }
     }

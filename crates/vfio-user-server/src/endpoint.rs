@@ -27,6 +27,8 @@ pub enum Event {
     ClientCame,
     /// The device's user has left, and the device is closed.
     ClientLeft,
+    /// The device has panicked and is served no longer.
+    Faulted,
 }
 
 /// Names a descriptor of an endpoint, in the lower half of an epoll entry.

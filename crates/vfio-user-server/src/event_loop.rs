@@ -1,6 +1,7 @@
 //! The loop that serves devices: one thread, any number of endpoints.
 
 use std::mem::MaybeUninit;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -12,6 +13,7 @@ use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::fd::OwnedFd;
 
 use crate::connection::Scratch;
+use crate::deadlines::Deadlines;
 use crate::endpoint::{Endpoint, Event, Registry};
 use crate::poll_window::PollWindow;
 
@@ -80,6 +82,7 @@ impl LoopHandle {
 pub struct EventLoop {
     epoll: OwnedFd,
     endpoints: Vec<Option<Endpoint>>,
+    deadlines: Deadlines,
     scratch: Scratch,
     window: PollWindow,
     messages: Receiver<Message>,
@@ -105,7 +108,15 @@ impl EventLoop {
         let (sender, messages) = channel();
         let handle = LoopHandle { messages: sender, wake, stop: Arc::new(AtomicBool::new(false)) };
         let (scratch, window) = (Scratch::new(), PollWindow::new(poll));
-        Ok(Self { epoll, endpoints: Vec::new(), scratch, window, messages, handle })
+        Ok(Self {
+            epoll,
+            endpoints: Vec::new(),
+            deadlines: Deadlines::default(),
+            scratch,
+            window,
+            messages,
+            handle,
+        })
     }
 
     /// A handle for other threads.
@@ -121,6 +132,7 @@ impl EventLoop {
         let key = self.endpoints.iter().position(Option::is_none).unwrap_or(self.endpoints.len());
         let key = u32::try_from(key).unwrap_or(u32::MAX);
         endpoint.start(Registry { epoll: &self.epoll, key })?;
+        self.deadlines.set(key, endpoint.deadline());
         match self.endpoints.get_mut(key as usize) {
             Some(slot) => *slot = Some(endpoint),
             None => self.endpoints.push(Some(endpoint)),
@@ -146,8 +158,12 @@ impl EventLoop {
     pub fn run(&mut self, mut on_event: impl FnMut(EndpointId, Event)) -> io::Result<()> {
         // When a client was last attended to, as long as its next message may be worth polling for.
         let mut attended: Option<Instant> = None;
-        while !self.handle.stop.load(Ordering::Acquire) && self.has_work() {
-            let deadline = self.endpoints.iter().flatten().filter_map(Endpoint::deadline).min();
+        let mut may_be_done = true;
+        while !self.handle.stop.load(Ordering::Acquire) {
+            if std::mem::take(&mut may_be_done) && self.is_done() {
+                break;
+            }
+            let deadline = self.deadlines.next();
             let polls = attended.is_some_and(|at| at.elapsed() < self.window.length());
             let timeout = if polls { Some(Duration::ZERO) } else { deadline.map(until) };
             let mut buffer = [const { MaybeUninit::uninit() }; BATCH];
@@ -156,51 +172,84 @@ impl EventLoop {
                 self.window.missed(at.elapsed());
             }
             if deadline.is_some_and(|at| at <= Instant::now()) {
-                self.run_timers();
+                self.run_timers(&mut on_event);
+                may_be_done = true;
             }
             for event in ready {
-                if event.data.u64() == WAKE {
+                let data = event.data.u64();
+                if data == WAKE {
                     self.take_messages();
-                } else if self.dispatch(event, &mut on_event) {
-                    attended = Some(Instant::now());
+                    may_be_done = true;
+                    continue;
+                }
+                let (key, token) = ((data >> 32) as u32, data as u32);
+                let outcome = self.call(key, &mut on_event, |endpoint, registry, scratch| {
+                    endpoint.ready(token, event.flags, registry, scratch)
+                });
+                match outcome {
+                    Called::Attended => attended = Some(Instant::now()),
+                    Called::Other => (),
+                    Called::Deserted => may_be_done = true,
                 }
             }
         }
         Ok(())
     }
 
-    /// Whether anything can still happen: a loop without endpoints waits for messages that bring some.
-    fn has_work(&self) -> bool {
-        self.endpoints.iter().flatten().next().is_none()
-            || self.endpoints.iter().flatten().any(|endpoint| !endpoint.is_deserted())
+    /// Whether nothing can happen any more. A loop without endpoints waits for messages that bring some.
+    fn is_done(&self) -> bool {
+        let mut endpoints = self.endpoints.iter().flatten().peekable();
+        endpoints.peek().is_some() && endpoints.all(Endpoint::is_deserted)
     }
 
-    /// Hands an event to its endpoint. Returns whether a client was attended to.
-    fn dispatch(
+    /// Calls an endpoint and sees to what follows. A panic in it, which is a device's fault, ends that endpoint and no
+    /// other.
+    fn call(
         &mut self,
-        event: &epoll::Event,
+        key: u32,
         on_event: &mut impl FnMut(EndpointId, Event),
-    ) -> bool {
-        let data = event.data.u64();
-        let (key, token) = ((data >> 32) as u32, data as u32);
+        what: impl FnOnce(&mut Endpoint, Registry<'_>, &mut Scratch) -> (Option<Event>, bool),
+    ) -> Called {
         let registry = Registry { epoll: &self.epoll, key };
         // An entry of something that went earlier in this batch finds nobody.
-        let Some(Some(endpoint)) = self.endpoints.get_mut(key as usize) else { return false };
-        let (happened, attended) = endpoint.ready(token, event.flags, registry, &mut self.scratch);
-        if let Some(happened) = happened {
-            on_event(EndpointId(key), happened);
+        let Some(slot) = self.endpoints.get_mut(key as usize) else { return Called::Other };
+        let Some(endpoint) = slot else { return Called::Other };
+        let scratch = &mut self.scratch;
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            let outcome = what(endpoint, registry, scratch);
+            (outcome, endpoint.deadline(), endpoint.is_deserted())
+        }));
+        let ((event, attended), deadline, deserted) = match result {
+            Ok(result) => result,
+            Err(_) => {
+                log::error!(
+                    "{}: the device panicked; it is served no longer",
+                    endpoint.device().object()
+                );
+                let broken = slot.take();
+                let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+                on_event(EndpointId(key), Event::Faulted);
+                return Called::Deserted;
+            }
+        };
+        self.deadlines.set(key, deadline);
+        if let Some(event) = event {
+            on_event(EndpointId(key), event);
         }
-        attended
+        match (deserted, attended) {
+            (true, _) => Called::Deserted,
+            (false, true) => Called::Attended,
+            (false, false) => Called::Other,
+        }
     }
 
-    fn run_timers(&mut self) {
+    fn run_timers(&mut self, on_event: &mut impl FnMut(EndpointId, Event)) {
         let now = Instant::now();
-        for (key, endpoint) in (0..).zip(&mut self.endpoints) {
-            if let Some(endpoint) =
-                endpoint.as_mut().filter(|it| it.deadline().is_some_and(|at| at <= now))
-            {
-                endpoint.run_timers(now, Registry { epoll: &self.epoll, key });
-            }
+        while let Some(key) = self.deadlines.take_due(now) {
+            self.call(key, on_event, |endpoint, registry, _| {
+                endpoint.run_timers(now, registry);
+                (None, false)
+            });
         }
     }
 
@@ -211,6 +260,16 @@ impl EventLoop {
             message(self);
         }
     }
+}
+
+/// What a call of an endpoint was about.
+enum Called {
+    /// A client, whose next message may come soon.
+    Attended,
+    /// Something else.
+    Other,
+    /// It has no client left and can get none.
+    Deserted,
 }
 
 /// Time until `deadline`; never so short that it rounds to an earlier moment.

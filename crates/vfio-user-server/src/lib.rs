@@ -2,6 +2,7 @@
 
 mod command;
 mod connection;
+mod deadlines;
 pub mod dma;
 mod endpoint;
 mod event_loop;

@@ -6,15 +6,20 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, Mode, fchmod, flock};
+use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, listen, socket_with,
 };
 use thiserror::Error;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 16;
+/// How often, and at what distance, to try for the lock of a directory: 2 s in all.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a socket could not be made at a path.
 #[derive(Debug, Error)]
@@ -68,20 +73,23 @@ impl Listener {
         let io = |error: io::Error| ListenError::Io { path: path.into(), error };
         let address =
             SocketAddrUnix::new(path).map_err(|_| ListenError::TooLong { path: path.into() })?;
-        // Two servers that find the same stale socket must not both take it over: one at a time in a directory.
-        let parent =
-            path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let directory = fs::File::open(parent).map_err(io)?;
-        flock(&directory, FlockOperation::LockExclusive).map_err(|errno| io(errno.into()))?;
-
+        // One at a time in a directory: a socket that is bound and does not listen yet looks stale to others.
+        let lock = lock_directory(path);
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
             .map_err(|errno| io(errno.into()))?;
         // Linux gives the file the mode of the socket: no moment in which others could connect.
         fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(|errno| io(errno.into()))?;
-        remove_stale(path)?;
-        bind(&socket, &address).map_err(|errno| io(errno.into()))?;
+        match bind(&socket, &address) {
+            Err(Errno::ADDRINUSE) => {
+                lock.as_ref().map_err(|error| io(error.kind().into()))?;
+                remove_stale(path, &address)?;
+                bind(&socket, &address).map_err(|errno| io(errno.into()))?;
+            }
+            done => done.map_err(|errno| io(errno.into()))?,
+        }
         listen(&socket, BACKLOG).map_err(|errno| io(errno.into()))?;
+        drop(lock);
         let inode = inode(path).map_err(io)?;
         Ok(Self { socket: socket.into(), own: Some((path.into(), inode)) })
     }
@@ -134,8 +142,22 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
+/// Locks the directory of `path` against other servers. Others may lock it too, for reasons of their own and for ever:
+/// so this waits a while and no longer.
+fn lock_directory(path: &Path) -> io::Result<fs::File> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = fs::File::open(parent.unwrap_or(Path::new(".")))?;
+    for _ in 0..LOCK_TRIES {
+        match flock(&directory, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(LOCK_PAUSE),
+            done => return done.map(|()| directory).map_err(Into::into),
+        }
+    }
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
 /// Removes a socket on which nobody listens.
-fn remove_stale(path: &Path) -> Result<(), ListenError> {
+fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), ListenError> {
     let io = |error: io::Error| ListenError::Io { path: path.into(), error };
     let found = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
@@ -145,12 +167,14 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
     if !found.file_type().is_socket() {
         return Err(ListenError::NotASocket { path: path.into() });
     }
-    match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            fs::remove_file(path).map_err(io)
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(io(error)),
-        Ok(_) | Err(_) => Err(ListenError::InUse { path: path.into() }),
+    // Without waiting: a server that has no time to accept is a server all the same.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let probe = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+        .map_err(|errno| io(errno.into()))?;
+    match connect(&probe, address) {
+        Err(Errno::CONNREFUSED) => fs::remove_file(path).map_err(io),
+        Err(Errno::NOENT) => Ok(()),
+        Err(Errno::ACCESS) => Err(io(Errno::ACCESS.into())),
+        Ok(()) | Err(_) => Err(ListenError::InUse { path: path.into() }),
     }
 }

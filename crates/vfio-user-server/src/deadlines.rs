@@ -1,0 +1,101 @@
+//! When which endpoint of a loop wants to be called, at a cost that does not grow with their number.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+/// The next deadline of each endpoint, by its key.
+///
+/// Deadlines move with almost every access (a serial port's character time-out does), mostly to a later moment. So an
+/// entry is made only when there is none that comes early enough; one that comes too early finds out and is made anew.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    queue: BinaryHeap<Reverse<(Instant, u32)>>,
+    /// The earliest entry of each key.
+    queued: Vec<Option<Instant>>,
+}
+
+impl Deadlines {
+    /// Notes when `key` wants to be called next.
+    pub(crate) fn set(&mut self, key: u32, deadline: Option<Instant>) {
+        let Some(deadline) = deadline else { return };
+        let index = key as usize;
+        if self.queued.len() <= index {
+            self.queued.resize(index + 1, None);
+        }
+        if let Some(queued) = self.queued.get_mut(index)
+            && queued.is_none_or(|queued| deadline < queued)
+        {
+            *queued = Some(deadline);
+            self.queue.push(Reverse((deadline, key)));
+        }
+    }
+
+    /// When to ask [`take_due`](Self::take_due) next.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        self.queue.peek().map(|Reverse((deadline, _))| *deadline)
+    }
+
+    /// A key whose entry is due at `now`. It may have changed its mind since: after the call, [`set`](Self::set) what it
+    /// wants now.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<u32> {
+        while let Some(&Reverse((deadline, key))) = self.queue.peek()
+            && deadline <= now
+        {
+            self.queue.pop();
+            // Of several entries of one key only the earliest counts.
+            if let Some(queued) = self.queued.get_mut(key as usize)
+                && *queued == Some(deadline)
+            {
+                *queued = None;
+                return Some(key);
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn keys_come_in_the_order_of_their_deadlines() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut deadlines = Deadlines::default();
+        for (key, ms) in [(0, 30), (1, 10), (2, 20)] {
+            deadlines.set(key, Some(at(ms)));
+        }
+        assert_eq!(deadlines.next(), Some(at(10)));
+        let due: Vec<_> = std::iter::from_fn(|| deadlines.take_due(at(25))).collect();
+        assert_eq!(due, [1, 2]);
+        assert_eq!(deadlines.next(), Some(at(30)));
+    }
+
+    #[test]
+    fn a_later_deadline_is_found_out_when_the_earlier_one_is_due() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut deadlines = Deadlines::default();
+        (1..1000).for_each(|ms| deadlines.set(7, Some(at(ms))));
+        assert_eq!(deadlines.queue.len(), 1);
+        assert_eq!(deadlines.take_due(at(5)), Some(7));
+        deadlines.set(7, Some(at(999)));
+        assert_eq!(deadlines.take_due(at(500)), None);
+        assert_eq!(deadlines.next(), Some(at(999)));
+    }
+
+    #[test]
+    fn an_earlier_deadline_replaces_a_later_one() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut deadlines = Deadlines::default();
+        deadlines.set(3, Some(at(50)));
+        deadlines.set(3, Some(at(10)));
+        assert_eq!(deadlines.take_due(at(20)), Some(3));
+        assert_eq!(deadlines.take_due(at(60)), None, "the entry that was replaced says nothing");
+    }
+}
