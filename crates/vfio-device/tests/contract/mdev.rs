@@ -107,7 +107,11 @@ fn what_the_core_counts_is_refused_with_eusers() {
     let second = screens.create(&SCREEN, uuid(2)).unwrap();
     assert_eq!(screens.available_instances(&SCREEN), 0);
     assert_eq!(errno(screens.create(&SCREEN, uuid(3))), Errno::USERS);
-    assert_eq!(errno(screens.create(&SCREEN, uuid(1))), Errno::EXIST, "the UUID is looked at first");
+    assert_eq!(
+        errno(screens.create(&SCREEN, uuid(1))),
+        Errno::EXIST,
+        "the UUID is looked at first"
+    );
     let reference = second.get();
     drop(second);
     assert_eq!(screens.available_instances(&SCREEN), 0, "it comes back at the last put");

@@ -20,7 +20,7 @@ pub enum Call<'a> {
     Request,
     ConfigWritten,
     Timer(u32),
-    Ready(u32),
+    Ready,
 }
 
 /// Calls in the order in which they came. Clones are the same log.
@@ -107,7 +107,7 @@ impl VfioDevice for Probe {
 
     fn ready(&mut self, id: u32, ready: Interest, cx: &mut Context) {
         self.log.add(format!("ready {id} {} {}", ready.readable, ready.writable));
-        let _ = (self.act)(Call::Ready(id), cx);
+        let _ = (self.act)(Call::Ready, cx);
     }
 
     fn release(self: Box<Self>) {

@@ -11,9 +11,7 @@ use vfio_device::{
     Unregister, Vfio, VfioDevice,
 };
 
-use crate::support::{
-    Call, Log, Probe, alloc, event, opened, plain, set, set_fds, signals,
-};
+use crate::support::{Call, Log, Probe, alloc, event, opened, plain, set, set_fds, signals};
 
 #[test]
 fn a_device_that_is_unregistered_while_open_is_hidden_at_once_and_in_use_until_close() {
