@@ -1,6 +1,7 @@
 #![cfg(test)]
 //! What would crash or hang QEMU (or what no guest could use) is refused when the device is built, by name.
 //! Loops, pointers, pins and a missing configuration space cannot come from the builder: see `validate.rs`.
+#![expect(clippy::single_range_in_vec_init, reason = "one area is a list of one")]
 
 use vfio_device::{BarKind, Capability, Description, IrqFlags, Region, SharedMemory};
 

@@ -4,6 +4,7 @@
 mod config_space;
 mod description;
 mod events;
+mod hostile;
 mod irq_refusals;
 mod irqs;
 mod life_cycle;

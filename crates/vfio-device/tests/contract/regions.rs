@@ -1,5 +1,6 @@
 #![cfg(test)]
 //! Accesses to regions: who answers, and what lies outside.
+#![expect(clippy::single_range_in_vec_init, reason = "one area is a list of one")]
 
 use std::sync::{Arc, Mutex};
 
