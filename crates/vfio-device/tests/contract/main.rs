@@ -12,5 +12,6 @@ mod mdev;
 mod memory;
 mod pci_layout;
 mod regions;
+mod shapes;
 mod support;
 mod unregister;
