@@ -133,6 +133,9 @@ refusals! {
     /// An action that this index does not know.
     IrqAction { index: u32, flags: u32 } = EINVAL, STAYS, "irq index {index} does not support flags {flags:#x}";
 
+    /// A pipe, a socket, a file: writing to it could take as long as whoever is behind it likes.
+    NotAnEventfd = EINVAL, STAYS, "a descriptor for interrupts is not an eventfd";
+
     // DMA maps.
     /// A map of no bytes.
     DmaEmpty { address: u64 } = EINVAL, STAYS, "DMA map at {address:#x} has size 0";
