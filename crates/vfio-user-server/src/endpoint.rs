@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vfio_device::{Device, DeviceRef, Interest, SourceId, Unregister};
 
 use crate::connection::{Connection, Flow, Scratch};
@@ -65,7 +66,7 @@ impl Token {
 /// Where an endpoint watches its descriptors: the loop's epoll, and the endpoint's own key in it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Registry<'a> {
-    pub(crate) epoll: &'a rustix::fd::OwnedFd,
+    pub(crate) epoll: &'a OwnedFd,
     pub(crate) key: u32,
 }
 
@@ -81,12 +82,28 @@ impl Registry<'_> {
     fn modify(&self, fd: impl AsFd, token: Token, flags: EventFlags) -> io::Result<()> {
         Ok(epoll::modify(self.epoll, fd, self.data(token), flags)?)
     }
+
+    /// Before a descriptor is closed: while somebody else holds the same open file, closing alone leaves an entry that
+    /// goes on reporting and that nobody can take out any more.
+    fn remove(&self, fd: impl AsFd) {
+        if let Err(errno) = epoll::delete(self.epoll, fd) {
+            log::debug!("epoll: {errno}");
+        }
+    }
 }
 
 struct Client {
     id: u32,
     connection: Connection,
     blocked: bool,
+}
+
+/// A source of the device's that is being watched.
+struct Watched {
+    source: SourceId,
+    id: u32,
+    /// A duplicate, since the device closes its own without asking.
+    fd: OwnedFd,
 }
 
 /// A registered device and the socket on which its clients come. Give it to an [`EventLoop`](crate::EventLoop).
@@ -99,7 +116,7 @@ pub struct Endpoint {
     /// Sockets that were connected already when they were handed over.
     handed_over: Vec<UnixStream>,
     next_id: u32,
-    sources: Vec<(SourceId, u32)>,
+    sources: Vec<Watched>,
     sources_seen: u64,
 }
 
@@ -212,7 +229,7 @@ impl Endpoint {
             if let Some(position) =
                 self.clients.iter().position(|client| !client.connection.is_open())
             {
-                self.clients.remove(position);
+                registry.remove(&self.clients.remove(position).connection);
             }
         }
         let id = self.next_id;
@@ -234,13 +251,20 @@ impl Endpoint {
         let position = self.clients.iter().position(|client| client.id == id)?;
         let client = self.clients.get_mut(position)?;
         let was_open = client.connection.is_open();
+        if !was_open && let Some(user) = self.departed_user() {
+            return self.finish(user, registry, scratch);
+        }
+        let client = self.clients.get_mut(position)?;
         // With an answer stuck in the outbox nothing is read, and a client that is gone would go unnoticed.
         let gone = client.blocked && flags.intersects(EventFlags::HUP | EventFlags::ERR);
         let flow =
             if gone { Flow::Ends } else { client.connection.attend(&mut self.device, scratch) };
         let is_open = client.connection.is_open();
         match flow {
-            Flow::Ends => return self.dismiss(position),
+            Flow::Ends => {
+                registry.remove(&client.connection);
+                return self.dismiss(position);
+            }
             Flow::Goes { blocked } if blocked != client.blocked => {
                 client.blocked = blocked;
                 let flags = if blocked { EventFlags::OUT } else { EventFlags::IN };
@@ -257,6 +281,29 @@ impl Endpoint {
         None
     }
 
+    /// Where the device's user is, if it has closed its end and there may still be something to read from it.
+    fn departed_user(&self) -> Option<usize> {
+        let position = self.clients.iter().position(|client| client.connection.is_open())?;
+        let connection = &self.clients.get(position)?.connection;
+        let mut ends = [PollFd::new(connection, PollFlags::empty())];
+        poll(&mut ends, Some(&Timespec::default())).ok()?;
+        ends.iter().any(|end| end.revents().contains(PollFlags::HUP)).then_some(position)
+    }
+
+    /// Does what a user said before it left, so that the next one, who is there already, does not find the device
+    /// busy. What it said fits into a socket's buffer, and nothing can be added.
+    fn finish(
+        &mut self,
+        position: usize,
+        registry: Registry<'_>,
+        scratch: &mut Scratch,
+    ) -> Option<Event> {
+        let client = self.clients.get_mut(position)?;
+        while client.connection.attend(&mut self.device, scratch) != Flow::Ends {}
+        registry.remove(&client.connection);
+        self.dismiss(position)
+    }
+
     /// Lets a connection go; closes the device if it was the device's user.
     fn dismiss(&mut self, position: usize) -> Option<Event> {
         let client = self.clients.remove(position);
@@ -270,7 +317,7 @@ impl Endpoint {
     }
 
     fn source_ready(&mut self, id: u32, flags: EventFlags) {
-        let Some(&(source, _)) = self.sources.iter().find(|(_, watched)| *watched == id) else {
+        let Some(&Watched { source, .. }) = self.sources.iter().find(|it| it.id == id) else {
             return;
         };
         let ended = flags.intersects(EventFlags::HUP | EventFlags::ERR);
@@ -281,36 +328,35 @@ impl Endpoint {
         self.device.source_ready(source, ready);
     }
 
-    /// Watches what the device wants watched now. What it has closed, the kernel has forgotten.
+    /// Watches what the device wants watched now.
     fn sync_sources(&mut self, registry: Registry<'_>) {
         let generation = self.device.sources().generation();
         if generation == self.sources_seen {
             return;
         }
         self.sources_seen = generation;
-        let mut watched = Vec::new();
-        let mut rejected = Vec::new();
+        self.sources.drain(..).for_each(|watched| registry.remove(watched.fd));
         for source in self.device.sources().iter() {
             let id = self.next_id;
             self.next_id = self.next_id.wrapping_add(1) & (u32::MAX >> KIND_BITS);
             let mut flags = EventFlags::empty();
             flags.set(EventFlags::IN, source.interest().readable);
             flags.set(EventFlags::OUT, source.interest().writable);
-            let token = Token::Source(id);
-            // A number may stand for a new descriptor now: then the kernel does not know it.
-            let result = match registry.modify(source, token, flags) {
-                Err(_) => registry.add(source, token, flags),
-                done => done,
-            };
-            match result {
-                Ok(()) => watched.push((source.id(), id)),
-                Err(error) => rejected.push((source.id(), error)),
+            let watch = |fd: OwnedFd| registry.add(&fd, Token::Source(id), flags).map(|()| fd);
+            match source.as_fd().try_clone_to_owned().and_then(watch) {
+                Ok(fd) => self.sources.push(Watched { source: source.id(), id, fd }),
+                Err(error) => {
+                    log::debug!("{}: {:?} cannot be watched: {error}", self.name(), source.id())
+                }
             }
         }
-        self.sources = watched;
-        for (source, error) in rejected {
-            log::debug!("{}: {source:?} cannot be watched: {error}", self.name());
-        }
+    }
+
+    /// Ends all watching.
+    pub(crate) fn stop(&mut self, registry: Registry<'_>) {
+        self.listener.iter().for_each(|listener| registry.remove(listener));
+        self.clients.iter().for_each(|client| registry.remove(&client.connection));
+        self.sources.drain(..).for_each(|watched| registry.remove(watched.fd));
     }
 
     /// When [`run_timers`](Self::run_timers) is to be called next.
@@ -330,6 +376,7 @@ impl Endpoint {
         self.clients.retain(|Client { connection, .. }| {
             let stays = connection.is_open() || connection.deadline > now;
             if !stays {
+                registry.remove(connection);
                 log::debug!("{name}: {connection} said nothing for {GREETING:?} and was let go");
             }
             stays
