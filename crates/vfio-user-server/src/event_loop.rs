@@ -228,6 +228,7 @@ impl EventLoop {
                     "{}: the device panicked; it is served no longer",
                     endpoint.device().object()
                 );
+                self.scratch.discard();
                 endpoint.stop(registry);
                 let broken = slot.take();
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
