@@ -90,7 +90,7 @@ fn descriptors_of_a_client_that_broke_off_are_closed_and_go_to_nobody() {
     drop(client);
     let mut next = Client::connect(&server.path());
     next.negotiate();
-    witness.is_closed();
+    witness.expect_closed();
 }
 
 #[test]

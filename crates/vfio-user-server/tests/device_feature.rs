@@ -66,7 +66,7 @@ fn a_descriptor_along_with_them_is_refused_and_closed() {
     for command in [DEVICE_FEATURE, MIG_DATA_READ, MIG_DATA_WRITE] {
         let witness = Witness::new();
         client.call_with_fds(command, &words(&[8, 0]), &[witness.fd()]).refused(EINVAL);
-        witness.is_closed();
+        witness.expect_closed();
         client.still_in_step();
     }
 }

@@ -52,7 +52,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     let witness = Witness::new();
     let body = words(&[16, 0, 0, 0]);
     client.call_with_fds(DEVICE_GET_IRQ_INFO, &body, &[witness.fd()]).refused(EINVAL);
-    witness.is_closed();
+    witness.expect_closed();
     client.still_in_step();
 }
 

@@ -24,6 +24,7 @@ fn memory(size: u64) -> SharedMemory {
 /// BAR1 registers; BAR2 registers and two mappable areas; BAR3 all mappable; BAR4 with nine areas; a ROM; regions 9 and 10
 /// device-specific, the latter sparse.
 fn description() -> Description {
+    let one = Vec::from_iter([0x1000].map(|start| start..0x2000));
     let nine: Vec<_> = (0..9).map(|area| area * 0x2000..area * 0x2000 + 0x1000).collect();
     Description::pci(1, 2)
         .bar(1, BarKind::Memory32, Region::trapped(0x1000))
@@ -32,7 +33,7 @@ fn description() -> Description {
         .bar(4, BarKind::Memory32, Region::sparse(memory(0x20000), nine))
         .rom(Region::trapped(0x800))
         .region(9, Region::trapped(0x30).with_type(0x8000_10de, 1))
-        .region(10, Region::sparse(memory(0x2000), [0x1000..0x2000]).with_type(1, 2).read_only())
+        .region(10, Region::sparse(memory(0x2000), one).with_type(1, 2).read_only())
 }
 
 /// The answer without capabilities.
@@ -83,7 +84,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     let witness = Witness::new();
     let body = words(&[32, 0, 1, 0, 0, 0, 0, 0]);
     client.call_with_fds(DEVICE_GET_REGION_INFO, &body, &[witness.fd()]).refused(EINVAL);
-    witness.is_closed();
+    witness.expect_closed();
     client.still_in_step();
 }
 

@@ -56,7 +56,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     let witness = Witness::new();
     let body = words(&[512, 0, 0, 0]);
     client.call_with_fds(DEVICE_GET_REGION_IO_FDS, &body, &[witness.fd()]).refused(EINVAL);
-    witness.is_closed();
+    witness.expect_closed();
     client.still_in_step();
 }
 

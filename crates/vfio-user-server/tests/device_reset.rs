@@ -32,7 +32,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed_and_nothing_is_reset() {
     client.write(0, 0, &[1]);
     let witness = Witness::new();
     client.call_with_fds(DEVICE_RESET, &[], &[witness.fd()]).refused(EINVAL);
-    witness.is_closed();
+    witness.expect_closed();
     client.still_in_step();
     assert_eq!(client.read(0, 0, 1), [1]);
 }

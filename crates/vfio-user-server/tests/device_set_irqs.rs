@@ -228,7 +228,7 @@ fn a_descriptor_that_is_no_eventfd_is_refused_and_closed_and_the_earlier_one_sta
     }
     let socket = Witness::new();
     client.set_irqs([EVENTFD | TRIGGER, OWN, 0, 1], &[], &[socket.fd()]).refused(EINVAL);
-    socket.is_closed();
+    socket.expect_closed();
     client.set_irqs([NONE | TRIGGER, OWN, 0, 1], &[], &[]).ok();
     assert_eq!(client::count(&earlier), 1);
     assert_eq!(std::fs::read(&path).unwrap(), b"", "nothing was written to the file");

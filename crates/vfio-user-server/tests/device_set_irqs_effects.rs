@@ -1,6 +1,8 @@
 #![cfg(test)]
 //! DEVICE_SET_IRQS: what it does. The refusals are in `device_set_irqs.rs`.
 
+#![expect(clippy::host_endian_bytes, reason = "the wire and eventfds are in host order")]
+
 #[path = "common/client.rs"]
 mod client;
 #[path = "common/server.rs"]

@@ -11,6 +11,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use client::{Client, NO_REPLY, Witness, command::DMA_MAP, errno::*};
 use server::{Server, card};
 
+/// First byte of the last page of all.
+const LAST_PAGE: u64 = 0xffff_ffff_ffff_f000;
+
 /// argsz, flags, offset, address, size.
 fn body(argsz: u32, flags: u32, offset: u64, address: u64, size: u64) -> Vec<u8> {
     let mut body = client::words(&[argsz, flags]);
@@ -65,10 +68,10 @@ fn what_cannot_be_mapped_is_refused_and_its_descriptor_closed() {
         map(3, 0, 1, 0x1000),
         map(3, 0, 0, 0x1001),
         map(3, 0x800, 0, 0x1000),
-        map(3, 0, u64::MAX & !0xfff, 0x2000),
-        map(3, 0, 0x1000, u64::MAX & !0xfff),
+        map(3, 0, LAST_PAGE, 0x2000),
+        map(3, 0, 0x1000, LAST_PAGE),
         map(3, 0x10000, 0, 0x1000),
-        map(3, u64::MAX & !0xfff, 0, 0x2000),
+        map(3, LAST_PAGE, 0, 0x2000),
     ] {
         let file = memory("refused-map");
         client.call_with_fds(DMA_MAP, &bad, &[file.as_fd()]).refused(EINVAL);
@@ -91,7 +94,7 @@ fn a_descriptor_that_is_no_file_is_refused_and_closed() {
     let mut client = Client::negotiated(&server.path());
     let socket = Witness::new();
     client.call_with_fds(DMA_MAP, &map(3, 0, 0, 0x1000), &[socket.fd()]).refused(EINVAL);
-    socket.is_closed();
+    socket.expect_closed();
     let eventfd = client::eventfd(0);
     client.call_with_fds(DMA_MAP, &map(3, 0, 0, 0x1000), &[eventfd.as_fd()]).refused(EINVAL);
     assert_eq!(client::holders(&eventfd), 1);
@@ -118,7 +121,7 @@ fn more_than_one_descriptor_is_refused_and_all_are_closed() {
         let witness = Witness::new();
         let fds = vec![witness.fd(); count];
         client.call_with_fds(DMA_MAP, &map(3, 0, 0, 0x1000), &fds).refused(EINVAL);
-        witness.is_closed();
+        witness.expect_closed();
         client.still_in_step();
     }
 }

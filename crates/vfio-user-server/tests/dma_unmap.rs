@@ -125,7 +125,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     let witness = Witness::new();
     let request = body(24, 0, 0x1000, 0x1000);
     client.call_with_fds(DMA_UNMAP, &request, &[witness.fd()]).refused(EINVAL);
-    witness.is_closed();
+    witness.expect_closed();
     client.still_in_step();
 }
 

@@ -167,7 +167,7 @@ fn without_reply_no_command_is_answered_be_it_good_or_bad() {
             let witness = Witness::new();
             client.send(number, NO_REPLY, &body, &[witness.fd()]);
             client.still_in_step();
-            witness.is_closed();
+            witness.expect_closed();
         }
     }
     says_nothing(&mut client);
@@ -195,7 +195,7 @@ fn many_messages_in_one_send_are_answered_in_order() {
     let (_server, mut client) = served();
     let mut bytes = Vec::new();
     for id in 0..500u16 {
-        let data = id.to_ne_bytes();
+        let data = id.to_le_bytes();
         bytes.extend(message(2 * id, command::REGION_WRITE, 0, &access(0, 8, 2, &data)));
         bytes.extend(message(2 * id + 1, command::REGION_READ, 0, &access(0, 8, 2, &[])));
     }
@@ -205,7 +205,7 @@ fn many_messages_in_one_send_are_answered_in_order() {
         for id in 0..500u16 {
             assert_eq!(client.receive().unwrap().ok().id, 2 * id);
             let reply = client.receive().unwrap().ok();
-            assert_eq!((reply.id, &reply.body[16..]), (2 * id + 1, &id.to_ne_bytes()[..]));
+            assert_eq!((reply.id, &reply.body[16..]), (2 * id + 1, &id.to_le_bytes()[..]));
         }
     });
 }
@@ -314,7 +314,7 @@ fn descriptors_on_half_a_header_go_with_the_connection() {
     client.send_raw_with_fds(&install(1, 0)[..8], &[witness.fd()]);
     drop(client);
     Client::negotiated(&server.path()).still_in_step();
-    witness.is_closed();
+    witness.expect_closed();
 }
 
 #[test]

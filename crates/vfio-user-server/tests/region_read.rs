@@ -18,7 +18,7 @@ fn description() -> Description {
     let memory = |size| SharedMemory::new("region-read", size).unwrap();
     card()
         .bar(1, BarKind::Memory32, Region::trapped(2 << 20))
-        .bar(2, BarKind::Memory32, Region::sparse(memory(0x4000), [0x1000..0x2000]))
+        .bar(2, BarKind::Memory32, Region::sparse(memory(0x4000), [0x1000..0x2000, 0x3000..0x4000]))
         .bar(3, BarKind::Memory32, Region::mapped(memory(2 << 20)))
         .rom(Region::trapped(0x800))
 }
@@ -93,7 +93,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     let (_server, mut client) = served();
     let witness = Witness::new();
     client.call_with_fds(REGION_READ, &access(0, 0, 4, &[]), &[witness.fd()]).refused(EINVAL);
-    witness.is_closed();
+    witness.expect_closed();
     client.still_in_step();
 }
 

@@ -20,7 +20,7 @@ const ROM: u32 = 6;
 fn description() -> Description {
     let memory = |size| SharedMemory::new("region-write", size).unwrap();
     card()
-        .bar(2, BarKind::Memory32, Region::sparse(memory(0x4000), [0x1000..0x2000]))
+        .bar(2, BarKind::Memory32, Region::sparse(memory(0x4000), [0x1000..0x2000, 0x3000..0x4000]))
         .bar(3, BarKind::Memory32, Region::mapped(memory(2 << 20)))
         .rom(Region::trapped(0x800))
 }
@@ -101,7 +101,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     let (_server, mut client) = served();
     let witness = Witness::new();
     client.call_with_fds(REGION_WRITE, &access(0, 0, 1, &[1]), &[witness.fd()]).refused(EINVAL);
-    witness.is_closed();
+    witness.expect_closed();
     client.still_in_step();
     assert_eq!(client.read(0, 0, 1), [0]);
 }

@@ -1,6 +1,8 @@
 #![cfg(test)]
 //! REGION_WRITE_MULTI.
 
+#![expect(clippy::host_endian_bytes, reason = "the wire and eventfds are in host order")]
+
 #[path = "common/client.rs"]
 mod client;
 #[path = "common/server.rs"]
@@ -78,7 +80,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     let witness = Witness::new();
     let body = multi(1, &[entry(0, 0, 4, [1; 8])]);
     client.call_with_fds(REGION_WRITE_MULTI, &body, &[witness.fd()]).refused(EINVAL);
-    witness.is_closed();
+    witness.expect_closed();
     client.still_in_step();
     assert_eq!(client.read(0, 0, 4), [0; 4]);
 }

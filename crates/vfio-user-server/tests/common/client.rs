@@ -363,7 +363,7 @@ impl Witness {
 
     /// Asserts that nobody but the test holds it.
     #[track_caller]
-    pub fn is_closed(mut self) {
+    pub fn expect_closed(mut self) {
         self.given = None;
         let read = (&self.ours).read(&mut [0]);
         assert!(matches!(read, Ok(0)), "a descriptor was kept: {read:?}");
