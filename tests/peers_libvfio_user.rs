@@ -236,6 +236,24 @@ fn an_eventfd_that_blocks_and_is_full_holds_up_nobody() {
     watched.serves_the_next();
 }
 
+/// L15, by a client that means it: O_NONBLOCK belongs to the open file, so whoever shares it can take it off again.
+#[test]
+fn an_eventfd_that_is_made_to_block_afterwards_holds_up_nobody() {
+    let watched = Watched::serve();
+    let mut client = watched.negotiated();
+    for index in [MSI, INTX] {
+        let full = eventfd(0);
+        client.set_irqs([TRIGGER_EVENTFD, index, 0, 1], &[], &[full.as_fd()]).ok();
+        rustix::io::write(&full, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        fcntl_setfl(&full, OFlags::empty()).unwrap();
+        client.set_irqs([TRIGGER_NONE, index, 0, 1], &[], &[]).ok();
+        client.set_irqs([TRIGGER_NONE, index, 0, 0], &[], &[]).ok();
+        assert_eq!(count(&full), u64::MAX - 1);
+    }
+    drop(client);
+    watched.serves_the_next();
+}
+
 /// L16: SIGPIPE ends the server there. Anything but an eventfd is refused, as the kernel refuses it: a regular file
 /// would grow with every interrupt, one on a FUSE mount would have us wait for its daemon.
 #[test]
@@ -386,8 +404,7 @@ fn an_overlong_message_ends_the_connection_and_a_reply_is_skipped() {
     let watched = Watched::serve();
     for size in [(1 << 20) + 33, 1 << 21, u32::MAX] {
         let mut client = watched.negotiated();
-        client.send_raw(&header(1, REGION_WRITE, size, 0));
-        client.send_raw(&[0; 100]);
+        client.send_raw(&[header(1, REGION_WRITE, size, 0), vec![0; 100]].concat());
         client.receive().unwrap().refused(EINVAL);
         client.is_closed();
     }

@@ -70,8 +70,8 @@ fn a_version_shorter_than_its_own_fields_is_refused() {
     let watched = Watched::serve();
     for size in (0..20).chain([0x8000_0000, u32::MAX]) {
         let mut client = watched.connect();
-        client.send_raw(&header(1, VERSION, size, 0));
-        client.send_raw(&vec![0; size.clamp(16, 20) as usize - 16]);
+        let body = vec![0; size.clamp(16, 20) as usize - 16];
+        client.send_raw(&[header(1, VERSION, size, 0), body].concat());
         client.receive().unwrap().refused(EINVAL);
         client.is_closed();
     }

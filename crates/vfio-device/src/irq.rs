@@ -6,6 +6,7 @@ use std::io::Write;
 use std::ops::{BitOr, Range};
 use std::os::fd::OwnedFd;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 use crate::Errno;
@@ -107,6 +108,11 @@ impl Vector {
     fn fire(&mut self) -> bool {
         let Some(eventfd) = &mut self.trigger else { return false };
         self.fired += 1;
+        // O_NONBLOCK belongs to the open file, and the client can take it off again. So a full one is not touched.
+        let mut ready = [PollFd::new(eventfd, PollFlags::OUT)];
+        if !poll(&mut ready, Some(&Timespec::default())).is_ok_and(|ready| ready == 1) {
+            return true;
+        }
         #[expect(clippy::host_endian_bytes, reason = "an eventfd counts in host order")]
         if let Err(error) = eventfd.write(&1u64.to_ne_bytes()) {
             log::debug!("interrupt eventfd: {error}");
