@@ -5,35 +5,37 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use log::LevelFilter;
 
-use crate::parents::Parents;
+use crate::device_spec::{DeviceSpec, DeviceSpecParser};
 
 /// Serves the kernel's mdev sample devices to QEMU and other vfio-user clients, without root and without a kernel
 /// module.
 #[derive(Debug, Parser)]
-#[command(
-    name = "mdev-user",
-    version,
-    arg_required_else_help = true,
-    disable_help_subcommand = true,
-    after_help = EXAMPLES,
-)]
+#[command(name = "mdev-user", version, arg_required_else_help = true, after_help = EXAMPLES)]
 pub struct Cli {
-    /// What to log on standard error: off, error, warn, info, debug or trace. Without it the environment variable
-    /// RUST_LOG counts, and without that it is info.
-    #[arg(long, value_name = "LEVEL", global = true)]
+    /// What to log on standard error. Without it the environment variable RUST_LOG counts, and without that it is
+    /// info, for `run` warn
+    #[arg(
+        long,
+        value_name = "LEVEL",
+        global = true,
+        ignore_case = true,
+        value_parser = PossibleValuesParser::new(LEVELS).try_map(|level| level.parse::<LevelFilter>()),
+    )]
     pub log_level: Option<LevelFilter>,
 
     /// Print what this program can do, as JSON, and exit
-    #[arg(long, exclusive = true)]
+    #[arg(long)]
     pub print_capabilities: bool,
 
     #[command(subcommand)]
     pub command: Option<Command>,
 }
+
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,23 +47,44 @@ Examples:
     qemu-system-x86_64 -m 512 -nographic disk.img -device '...'
 
 QEMU must be 10.1 or newer. It needs no shared memory option.
-Exit status: 0 all well, 1 something failed, 2 the command line is wrong.";
+Exit status: 0 all well, 1 something failed, 2 the command line is wrong;
+that of `run` is the command's.";
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve one device on a socket, in the foreground, until SIGTERM or SIGINT
+    #[command(after_help = SERVE_EXAMPLES)]
     Serve(Serve),
     /// Run QEMU with devices: serve them, add the -device arguments, run the command, clean up
+    #[command(after_help = RUN_EXAMPLES)]
     Run(Run),
     /// List the device types and how many instances of each can be made
     Types(Types),
 }
 
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  mdev-user serve mtty-2 --socket-path /tmp/mtty.sock
+    Serves one QEMU after the other. When it is ready it prints the -device
+    argument for QEMU; Ctrl-C ends it and removes the socket.
+
+  mdev-user serve mtty-1 --socket-path /tmp/mtty.sock --once
+    Ends with the first QEMU.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  mdev-user run mtty-2 -- qemu-system-x86_64 -m 512 -nographic disk.img
+  mdev-user run mtty-2 mtty-1 -- qemu-system-x86_64 -m 512 -nographic disk.img
+    Two cards, in this order on the guest's bus.
+
+The devices end with the command: a QEMU that puts itself into the background
+(-daemonize) loses them.";
+
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Type of the device, as `mdev-user types` lists them
-    #[arg(value_name = "TYPE", value_parser = PossibleValuesParser::new(Parents::type_names()))]
-    pub kind: String,
+    #[arg(value_name = "TYPE", value_parser = DeviceSpecParser)]
+    pub device: DeviceSpec,
 
     #[command(flatten)]
     pub socket: Socket,
@@ -78,22 +101,43 @@ pub struct Serve {
 #[group(required = true, multiple = false)]
 pub struct Socket {
     /// Make the socket at PATH (mode 0600) and remove it at the end. A stale one is taken over, one that somebody
-    /// listens on is not.
+    /// listens on is not
     #[arg(long, value_name = "PATH")]
     pub socket_path: Option<PathBuf>,
 
     /// Use the open file descriptor N: a listening UNIX stream socket, or one that a client is connected to already
     /// (the program then ends with that client)
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(RawFd).range(3..))]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = descriptor)]
     pub fd: Option<RawFd>,
+}
+
+fn descriptor(text: &str) -> Result<RawFd, &'static str> {
+    match text.parse() {
+        Ok(0..=2) => Err("0, 1 and 2 are the standard streams, hand the socket over as 3 or above"),
+        Ok(fd) if fd > 2 => Ok(fd),
+        Ok(_) | Err(_) => Err("a descriptor is a number, 3 or above"),
+    }
 }
 
 #[derive(Debug, Args)]
 pub struct Polling {
     /// Poll for up to N microseconds after a client was answered, as long as that saves wake-ups; 0 never polls.
-    /// Polling makes register accesses about twice as fast and costs CPU time only while a guest is busy with them.
-    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    /// Polling makes register accesses about twice as fast and costs CPU time only while a guest is busy with them
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 50,
+        allow_negative_numbers = true,
+        value_parser = microseconds,
+    )]
     pub poll_us: u64,
+}
+
+fn microseconds(text: &str) -> Result<u64, &'static str> {
+    match text.parse() {
+        Ok(number @ 0..=1_000_000) => Ok(number),
+        Ok(_) | Err(_) => Err("a number from 0 to 1000000"),
+    }
 }
 
 impl Polling {
@@ -105,14 +149,14 @@ impl Polling {
 #[derive(Debug, Args)]
 pub struct Run {
     /// Types of the devices, in the order in which QEMU is to see them
-    #[arg(value_name = "TYPE", required = true, value_parser = PossibleValuesParser::new(Parents::type_names()))]
-    pub kinds: Vec<String>,
+    #[arg(value_name = "TYPE", required = true, value_parser = DeviceSpecParser)]
+    pub devices: Vec<DeviceSpec>,
 
     #[command(flatten)]
     pub polling: Polling,
 
     /// The command, after `--`. For each device `-device {"driver":"vfio-user-pci",...}` is added at its end. Its exit
-    /// status becomes this program's; 127 if it cannot be found, 128 + N if signal N ended it.
+    /// status becomes this program's; 127 if it cannot be found, 126 if it cannot be run, 128 + N if signal N ended it
     #[arg(value_name = "COMMAND", required = true, last = true)]
     pub command: Vec<OsString>,
 }

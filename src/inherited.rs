@@ -4,13 +4,14 @@
 // of a number.
 #![expect(unsafe_code, reason = "see above")]
 
-use std::io;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use rustix::io::{FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketType};
+
+use crate::errors::plain;
 
 /// What `--fd` names.
 pub enum Inherited {
@@ -26,9 +27,13 @@ pub enum Inherited {
 /// A sentence that says what is wrong with it.
 pub fn take(fd: RawFd) -> Result<Inherited, String> {
     let error = |what: &str| {
-        format!("--fd {fd}: {what}; it must be a UNIX stream socket that listens or is connected")
+        format!("--fd {fd}: {what}; hand over a UNIX stream socket that listens or is connected")
     };
-    let system = |errno: rustix::io::Errno| error(&io::Error::from(errno).to_string());
+    let system = |errno: Errno| match errno {
+        Errno::BADF => error("no such descriptor is open"),
+        Errno::NOTSOCK => error("it is not a socket"),
+        _ => error(&plain(&errno.into())),
+    };
 
     // SAFETY: only asks the kernel whether there is such a descriptor; one that is open stays so, as nothing in this
     // program has got at it yet.

@@ -5,9 +5,9 @@ use std::io::Write;
 use log::LevelFilter;
 
 /// Starts the log. `level` comes from the command line and stands above RUST_LOG.
-pub fn start(level: Option<LevelFilter>) {
+pub fn start(level: Option<LevelFilter>, quiet: bool) {
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(LevelFilter::Info);
+    builder.filter_level(if quiet { LevelFilter::Warn } else { LevelFilter::Info });
     match level {
         Some(level) => builder.filter_level(level),
         None => builder.parse_default_env(),

@@ -2,34 +2,39 @@
 
 mod cli;
 mod commands;
+mod device_spec;
+mod errors;
 mod inherited;
 mod logging;
 mod parents;
 mod signals;
+mod sockets;
+mod usage;
 
 use std::process::ExitCode;
 
-use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser};
+use clap::Parser;
 
 use cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    logging::start(cli.log_level);
-    if cli.print_capabilities {
-        return commands::capabilities::print();
-    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage::report(&error),
+    };
+    // The terminal of `run` belongs to the command.
+    let quiet = matches!(cli.command, Some(Command::Run(_)));
+    logging::start(cli.log_level, quiet);
     let result = match cli.command {
+        // Whatever else is asked for: a program that starts this one relies on it.
+        _ if cli.print_capabilities => commands::capabilities::print(),
         Some(Command::Serve(options)) => commands::serve::serve(options),
         Some(Command::Run(options)) => commands::run::run(options),
         Some(Command::Types(options)) => commands::types::print(&options),
-        None => Cli::command()
-            .error(ErrorKind::MissingSubcommand, "a command is needed; see --help")
-            .exit(),
+        None => return usage::no_command(),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("mdev-user: {error}");
+        errors::complain(error);
         ExitCode::FAILURE
     })
 }

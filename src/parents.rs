@@ -4,6 +4,9 @@ use mtty::Mtty;
 use uuid::Uuid;
 use vfio_device::{Device, Errno, MdevDriver, MdevType, Parent, Vfio};
 
+use crate::device_spec::DeviceSpec;
+use crate::errors;
+
 /// All parents, over one core.
 pub struct Parents {
     all: Vec<(&'static str, Parent)>,
@@ -25,22 +28,21 @@ impl Parents {
         Mtty::default().types().iter().map(|kind| kind.name).collect()
     }
 
-    /// Makes and registers a device of a type, under a UUID of its own.
-    pub fn create(&self, kind: &str) -> Result<Device, CreateError> {
-        let found: Option<(&Parent, &MdevType)> =
-            self.iter().find_map(|(_, parent)| Some((parent, parent.find(kind)?)));
-        let (parent, kind) = found.ok_or_else(|| CreateError::Unknown(kind.into()))?;
-        let mut device =
-            parent.create(kind, Uuid::new_v4()).map_err(|errno| CreateError::Refused {
+    /// Makes and registers a device, under a UUID of its own.
+    pub fn create(&self, spec: &DeviceSpec) -> Result<Device, CreateError> {
+        let found: Option<(&'static str, &Parent, &MdevType)> =
+            self.iter().find_map(|(name, parent)| Some((name, parent, parent.find(spec.kind)?)));
+        let (parent_name, parent, kind) = found.ok_or(CreateError::Unknown(spec.kind))?;
+        let refused = |errno| match errno {
+            Errno::NOSPC | Errno::USERS => CreateError::Full {
                 kind: kind.name,
-                errno,
-                available: parent.available_instances(kind),
-            })?;
-        device.register().map_err(|errno| CreateError::Refused {
-            kind: kind.name,
-            errno,
-            available: 0,
-        })?;
+                errno: errors::name(errno),
+                parent: parent_name,
+            },
+            _ => CreateError::Refused { kind: kind.name, errno: errors::describe(errno) },
+        };
+        let mut device = parent.create(kind, Uuid::new_v4()).map_err(refused)?;
+        device.register().map_err(refused)?;
         Ok(device)
     }
 }
@@ -49,9 +51,12 @@ impl Parents {
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     #[error("there is no type {0}; `mdev-user types` lists them")]
-    Unknown(String),
+    Unknown(&'static str),
     #[error(
-        "cannot make a {kind} device: {errno} ({available} more instances of the type can be made)"
+        "cannot make {kind}: {errno}: parent {parent} has nothing left for it; ask for fewer devices, \
+         `mdev-user types` tells how many there can be"
     )]
-    Refused { kind: &'static str, errno: Errno, available: u32 },
+    Full { kind: &'static str, errno: String, parent: &'static str },
+    #[error("cannot make {kind}: {errno}")]
+    Refused { kind: &'static str, errno: String },
 }

@@ -1,5 +1,6 @@
 //! `mdev-user --print-capabilities`: what a program that starts this one wants to know. `docs/control.md` has the form.
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -7,7 +8,7 @@ use serde_json::json;
 use super::types;
 use crate::parents::Parents;
 
-pub fn print() -> ExitCode {
+pub fn print() -> Result<ExitCode, Box<dyn Error>> {
     types::print_json(&json!({
         "program": "mdev-user",
         "version": env!("CARGO_PKG_VERSION"),
@@ -15,6 +16,5 @@ pub fn print() -> ExitCode {
         "protocol": { "major": 0, "minor": 0 },
         "types": Parents::type_names(),
         "features": ["fd", "once", "poll-us"],
-    }));
-    ExitCode::SUCCESS
+    }))
 }

@@ -1,44 +1,56 @@
 //! `mdev-user run`: QEMU and its devices, in one command.
 
 use std::error::Error;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::mpsc;
-use std::{io, thread};
+use std::{fs, io, thread};
 
-use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::SIGTERM;
-use vfio_user_server::{Endpoint, EventLoop, Listener};
+use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, pidfd_open, pidfd_send_signal};
+use rustix::termios::tcgetpgrp;
+use tempfile::TempDir;
+use vfio_user_server::{Endpoint, EventLoop};
 
 use super::device_argument;
+use crate::errors::{complain, plain};
 use crate::parents::Parents;
-use crate::{cli, signals};
+use crate::signals::Ending;
+use crate::{cli, sockets};
 
 pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
+    let ending = Ending::new()?;
     let parents = Parents::new();
     let mut event_loop = EventLoop::new(options.polling.most())?;
     let directory = private_directory()?;
     let mut command = command(&options)?;
     let mut endpoints = Vec::new();
-    for (number, kind) in options.kinds.iter().enumerate() {
-        let socket = directory.path().join(format!("{number}-{kind}.sock"));
-        let endpoint = Endpoint::new(parents.create(kind)?, Listener::bind(&socket)?);
-        endpoints.push(event_loop.add(endpoint)?);
-        command.arg("-device").arg(device_argument(&socket));
+    for (number, spec) in options.devices.iter().enumerate() {
+        let socket = directory.path().join(format!("{number}-{}.sock", spec.kind));
+        let device = parents.create(spec).map_err(|error| {
+            format!("device {} of {}: {error}", number + 1, options.devices.len())
+        })?;
+        let argument = device_argument(&socket).ok_or_else(|| {
+            format!("{}: QEMU can only be told paths that are UTF-8", socket.display())
+        })?;
+        endpoints.push(event_loop.add(Endpoint::new(device, sockets::bind(&socket)?))?);
+        command.arg("-device").arg(argument);
     }
 
     let child = match command.spawn() {
         Ok(child) => child,
         Err(error) => {
-            eprintln!("mdev-user: cannot run {}: {error}", command.get_program().display());
-            return Ok(ExitCode::from(if error.kind() == io::ErrorKind::NotFound {
-                127
-            } else {
-                126
+            let program = command.get_program().display();
+            complain(format_args!("cannot run {program}: {}", why(&error)));
+            return Ok(ExitCode::from(match error.kind() {
+                io::ErrorKind::NotFound => 127,
+                _ => 126,
             }));
         }
     };
-    let status = wait_in_background(child, &event_loop)?;
+    let status = wait_in_background(child, ending, &event_loop)?;
     event_loop.run(|_, _| ())?;
     for id in endpoints {
         if let Some(endpoint) = event_loop.remove(id) {
@@ -49,12 +61,27 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// A directory that nobody else can look into, gone at the end.
-fn private_directory() -> io::Result<tempfile::TempDir> {
-    let builder = || tempfile::Builder::new().prefix("mdev-user-").to_owned();
-    match std::env::var_os("XDG_RUNTIME_DIR") {
-        Some(runtime) => builder().tempdir_in(runtime),
-        None => builder().tempdir(),
+fn private_directory() -> Result<TempDir, String> {
+    let below = |parent: &Path| {
+        let private = fs::Permissions::from_mode(0o700);
+        tempfile::Builder::new().prefix("mdev-user-").permissions(private).tempdir_in(parent)
+    };
+    // Set by a login; it may be of another user, or gone.
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let runtime = runtime.filter(|path| path.is_absolute());
+    if let Some(directory) = runtime.and_then(|path| below(&path).ok()) {
+        return Ok(directory);
     }
+    let parent = std::env::temp_dir();
+    below(&parent).map_err(|error| {
+        let why = match error.kind() {
+            io::ErrorKind::NotFound => "there is no such directory".into(),
+            io::ErrorKind::PermissionDenied => "you may not".into(),
+            kind => kind.to_string(),
+        };
+        let parent = parent.display();
+        format!("cannot make a directory for the sockets in {parent}: {why}; set TMPDIR to another")
+    })
 }
 
 fn command(options: &cli::Run) -> Result<Command, &'static str> {
@@ -65,18 +92,23 @@ fn command(options: &cli::Run) -> Result<Command, &'static str> {
     Ok(command)
 }
 
+fn why(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "there is no such program; is it installed, and on PATH?".into(),
+        io::ErrorKind::PermissionDenied => "it is not an executable file".into(),
+        _ => plain(error),
+    }
+}
+
 /// Ends the loop when the child has ended, and passes on what the child is to hear.
 fn wait_in_background(
     mut child: Child,
+    ending: Ending,
     event_loop: &EventLoop,
 ) -> io::Result<mpsc::Receiver<io::Result<ExitStatus>>> {
-    let pid = Pid::from_child(&child);
-    signals::on_end(move |signal| {
-        // The terminal has sent SIGINT and SIGHUP to the child as well; SIGTERM was for us alone.
-        if signal == SIGTERM {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-    })?;
+    // Other than a number, it cannot come to mean another process.
+    let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
+    ending.each(move |signal| pass_on(signal, &process))?;
     let (sender, status) = mpsc::channel();
     let handle = event_loop.handle();
     thread::Builder::new().name("wait".into()).spawn(move || {
@@ -84,6 +116,20 @@ fn wait_in_background(
         handle.stop();
     })?;
     Ok(status)
+}
+
+fn pass_on(signal: i32, child: &OwnedFd) {
+    let signal = Signal::from_named_raw(signal).unwrap_or(Signal::TERM);
+    // What comes from the terminal, Ctrl-C, the child gets as well.
+    if signal == Signal::TERM || !is_foreground() {
+        let _ = pidfd_send_signal(child, signal);
+    }
+}
+
+/// Whether the terminal sends its signals to this process, and so to the child.
+fn is_foreground() -> bool {
+    let terminal = fs::File::open("/dev/tty");
+    terminal.is_ok_and(|terminal| tcgetpgrp(terminal).is_ok_and(|group| group == getpgrp()))
 }
 
 /// The child's status as this program's, as a shell has it.

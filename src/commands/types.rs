@@ -1,20 +1,19 @@
 //! `mdev-user types`: what can be made, as below `mdev_supported_types` in sysfs.
 
 use std::error::Error;
-use std::io::Write;
 use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 use vfio_device::DEVICE_API;
 
+use super::print as print_text;
 use crate::cli;
 use crate::parents::Parents;
 
 pub fn print(options: &cli::Types) -> Result<ExitCode, Box<dyn Error>> {
     let parents = Parents::new();
     if options.json {
-        print_json(&dump(&parents));
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&dump(&parents));
     }
     let mut out = format!("{:<10} {:>9}  {:<10} NAME\n", "TYPE", "AVAILABLE", "API");
     for (_, parent) in parents.iter() {
@@ -24,7 +23,7 @@ pub fn print(options: &cli::Types) -> Result<ExitCode, Box<dyn Error>> {
             out += &format!("{:<10} {available:>9}  {DEVICE_API:<10} {text}\n", kind.name);
         }
     }
-    write(&out);
+    print_text(&out)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -44,11 +43,7 @@ fn dump(parents: &Parents) -> Value {
     json!([Map::from_iter(parents.iter().map(of_parent))])
 }
 
-pub fn print_json(value: &Value) {
-    write(&format!("{value:#}\n"));
-}
-
-/// Writes to standard output. A reader that has gone away is no reason to fail.
-fn write(text: &str) {
-    let _ = std::io::stdout().write_all(text.as_bytes());
+pub fn print_json(value: &Value) -> Result<ExitCode, Box<dyn Error>> {
+    print_text(&format!("{value:#}\n"))?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -2,8 +2,10 @@
 //! downloads them, dpkg-deb unpacks them into a directory. Works as any user; apt checks every signature as always.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use crate::mirror;
@@ -21,6 +23,7 @@ const KEYRINGS: [&str; 2] = [
 
 pub(crate) struct Apt {
     dir: PathBuf,
+    lock: File,
 }
 
 /// Which packages come with the one that is asked for.
@@ -34,17 +37,14 @@ pub(crate) enum With<'a> {
 }
 
 impl Apt {
-    /// Makes the private apt in `dir` and loads the lists of packages.
-    pub(crate) fn open(dir: &Path) -> Result<Self> {
-        for (program, missing) in [("apt-get", "apt-get"), ("dpkg-deb", "dpkg-deb")] {
-            let found = Command::new(program)
-                .arg("--version")
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .status();
-            found.map_err(|_| Error::NotDebian { missing })?;
+    /// Makes the private apt in `dir`, which `lock` guards, and loads the lists of packages.
+    pub(crate) fn open(dir: &Path, lock: File) -> Result<Self> {
+        for missing in ["apt-get", "dpkg-deb"] {
+            let mut version = Command::new(missing);
+            version.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+            version.status().map_err(|_| Error::NotDebian { missing })?;
         }
-        let apt = Self { dir: dir.to_owned() };
+        let apt = Self { dir: dir.to_owned(), lock };
         for part in ["lists/partial", "archives/partial", "empty/partial", "no-parts"] {
             let path = dir.join(part);
             fs::create_dir_all(&path).map_err(Error::io("create", &path))?;
@@ -63,7 +63,7 @@ impl Apt {
     pub(crate) fn fetch(&self, package: &str, with: With<'_>, root: &Path) -> Result<()> {
         let archives = self.dir.join("archives");
         // Asked with an empty cache, so that what an interrupted run left is listed too.
-        let listed = self.text(
+        let listed = self.run(
             self.download(package, with, &self.dir.join("empty")).arg("--print-uris"),
             "apt-get",
         )?;
@@ -93,7 +93,7 @@ impl Apt {
 
     /// The packages that `package`, as this release has it, depends on directly.
     pub(crate) fn dependencies(&self, package: &str) -> Result<Vec<String>> {
-        let text = self.text(
+        let text = self.run(
             self.own("apt-cache").args(["depends", "--important", package]),
             "apt-cache depends",
         )?;
@@ -125,7 +125,7 @@ impl Apt {
 
     /// What the machine's apt was told about reaching its mirrors: proxies, certificates, time-outs.
     fn machine_settings(&self) -> Result<String> {
-        let dump = self.text(Command::new("apt-config").arg("dump"), "apt-config dump")?;
+        let dump = self.run(Command::new("apt-config").arg("dump"), "apt-config dump")?;
         let reaching = [
             "Acquire::http",
             "Acquire::https",
@@ -140,23 +140,32 @@ impl Apt {
 
     /// The machine's own mirror of Debian.
     fn mirror(&self) -> Result<String> {
-        let list = |command: &mut Command| {
-            self.text(command.args(mirror::INDEXTARGETS), "apt-get indextargets")
+        let find = |command: &mut Command| -> Result<_> {
+            Ok(mirror::debian(
+                &self.run(command.args(mirror::INDEXTARGETS), "apt-get indextargets")?,
+            ))
         };
-        if let Some(mirror) = mirror::debian(&list(&mut Command::new("apt-get"))?) {
+        if let Some(mirror) = find(&mut Command::new("apt-get"))? {
             return Ok(mirror);
         }
         // The lists of a fresh machine are empty, and which archive a mirror has is known from them alone.
         progress::line("apt: asking this machine's mirrors what they are");
-        let lists = format!("Dir::State::lists={}", self.dir.join("lists").display());
-        let machine = |arguments: &[&str]| {
+        let machine = || {
             let mut command = self.own("apt-get");
-            command.args(["-o", &lists, "-o", "Dir::Etc::sourcelist=sources.list"]);
-            command.args(["-o", "Dir::Etc::sourceparts=sources.list.d"]).args(arguments);
+            command.args([
+                "-o",
+                "Dir::Etc::sourcelist=sources.list",
+                "-o",
+                "Dir::Etc::sourceparts=sources.list.d",
+            ]);
             command
         };
-        self.run(&mut machine(&["-q", "update"]), "apt-get update")?;
-        mirror::debian(&list(&mut machine(&[]))?).ok_or(Error::NoMirror)
+        // Another source than Debian may have failed.
+        let updated = self.run(machine().args(["-q", "update"]), "apt-get update");
+        match find(&mut machine())? {
+            Some(mirror) => Ok(mirror),
+            None => updated.and(Err(Error::NoMirror)),
+        }
     }
 
     fn own(&self, program: &str) -> Command {
@@ -170,49 +179,46 @@ impl Apt {
         fs::write(&path, text).map_err(Error::io("write", &path))
     }
 
-    fn text(&self, command: &mut Command, name: &str) -> Result<String> {
-        let output = speak_plainly(command).output().map_err(Error::io("run", Path::new(name)))?;
-        if !output.status.success() {
-            return Err(Error::apt(name, String::from_utf8_lossy(&output.stderr).into_owned()));
-        }
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    /// Runs a command; its stdout.
+    fn run(&self, command: &mut Command, name: &str) -> Result<String> {
+        let output = self.set_up(command)?.output();
+        Self::result(output, name)
     }
 
-    fn run(&self, command: &mut Command, name: &str) -> Result<()> {
-        self.run_while(command, name, || ())
-    }
-
-    /// Runs a command that may take long, with `meanwhile` called fifty times a second.
+    /// The same, with `meanwhile` called fifty times a second.
     fn run_while(
         &self,
         command: &mut Command,
         name: &str,
         mut meanwhile: impl FnMut(),
-    ) -> Result<()> {
-        let path = self.dir.join("log");
-        let log = File::create(&path).map_err(Error::io("create", &path))?;
-        let errors = log.try_clone().map_err(Error::io("open", &path))?;
-        let mut child = speak_plainly(command)
-            .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(errors)
-            .spawn()
-            .map_err(Error::io("run", Path::new(name)))?;
-        while matches!(child.try_wait(), Ok(None)) {
-            meanwhile();
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        if child.wait().is_ok_and(|status| status.success()) {
-            return Ok(());
-        }
-        let said = fs::read(&path).map_err(Error::io("read", &path))?;
-        Err(Error::apt(name, complaints(&String::from_utf8_lossy(&said))))
+    ) -> Result<String> {
+        let command = self.set_up(command)?;
+        let output = thread::scope(|scope| {
+            let running = scope.spawn(|| command.output());
+            while !running.is_finished() {
+                meanwhile();
+                thread::sleep(Duration::from_millis(20));
+            }
+            running.join().unwrap_or_else(|_| Err(io::Error::other("its thread panicked")))
+        });
+        Self::result(output, name)
     }
-}
 
-/// In the language that is parsed here.
-fn speak_plainly(command: &mut Command) -> &mut Command {
-    command.env("LC_ALL", "C")
+    fn set_up<'a>(&self, command: &'a mut Command) -> Result<&'a mut Command> {
+        // If this process is killed, the command may run on: its stdin keeps the lock until it ends, too.
+        let lock = self.lock.try_clone().map_err(Error::io("duplicate the lock in", &self.dir))?;
+        // Its words are parsed here.
+        Ok(command.stdin(lock).env("LC_ALL", "C"))
+    }
+
+    fn result(output: io::Result<Output>, name: &str) -> Result<String> {
+        let output = output.map_err(Error::io("run", Path::new(name)))?;
+        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() {
+            return Ok(stdout);
+        }
+        Err(Error::apt(name, complaints(&(stdout + &String::from_utf8_lossy(&output.stderr)))))
+    }
 }
 
 fn configuration(dir: &Path, machine: &str) -> String {

@@ -25,6 +25,7 @@ pub struct Builder {
     kernel_arguments: String,
     arguments: Vec<OsString>,
     reboots: bool,
+    launcher: Vec<OsString>,
 }
 
 impl Builder {
@@ -39,6 +40,7 @@ impl Builder {
             kernel_arguments: "console=ttyS0 quiet panic=-1".into(),
             arguments: Vec::new(),
             reboots: false,
+            launcher: Vec::new(),
         }
     }
 
@@ -83,12 +85,19 @@ impl Builder {
         self
     }
 
+    /// Has QEMU started by another program: this command line, and QEMU's behind it.
+    pub fn launched_by(mut self, command_line: impl IntoIterator<Item: AsRef<OsStr>>) -> Self {
+        self.launcher = command_line.into_iter().map(|word| word.as_ref().to_owned()).collect();
+        self
+    }
+
     /// Boots the guest to its shell.
     pub fn boot(self) -> Result<Guest> {
         let initrd = self.initrd(include_str!("guest/console.sh"))?;
         let mut command = self.command(initrd.path());
         command.args(["-serial", "stdio", "-monitor", "none"]);
-        Guest::boot(command, initrd, BOOT)
+        // QEMU keeps what it has loaded; the file is no longer needed when the guest is up, not even to reboot.
+        Guest::boot(self.launched(command), BOOT)
     }
 
     /// Boots the guest and leaves its shell to the person at the terminal, until the guest is off. `Ctrl-A x` ends
@@ -122,11 +131,21 @@ impl Builder {
         command
     }
 
+    /// `command` behind the launcher's words, if there is one.
+    fn launched(&self, command: Command) -> Command {
+        let Some((program, arguments)) = self.launcher.split_first() else { return command };
+        let mut launched = Command::new(program);
+        launched.args(arguments).arg(command.get_program()).args(command.get_args());
+        let set = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
+        launched.envs(set);
+        launched
+    }
+
     fn initrd(&self, console: &str) -> Result<NamedTempFile> {
         let busybox =
             fs::read(&self.tools.busybox).map_err(Error::io("read", &self.tools.busybox))?;
         let mut files = self.files.clone();
-        for directory in ["/proc", "/sys", "/dev", "/root", "/tmp"] {
+        for directory in ["/proc", "/sys", "/dev", "/etc", "/tmp"] {
             files.directory(directory);
         }
         files.file("/bin/busybox", &busybox);

@@ -23,7 +23,7 @@ impl Cache {
             })
             .or_else(|| Some(variable("HOME")?.join(".cache/mdev-user")))
             .ok_or(Error::NoCache)?;
-        let root = std::path::absolute(&root).map_err(Error::io("cache", &root))?;
+        let root = std::path::absolute(&root).map_err(Error::io("find the cache", &root))?;
         fs::create_dir_all(&root).map_err(Error::io("create", &root))?;
         Ok(Self { root })
     }

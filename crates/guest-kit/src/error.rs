@@ -11,7 +11,7 @@ use crate::qemu::OLDEST;
 #[non_exhaustive]
 pub enum Error {
     /// A file or a program could not be used.
-    #[error("{what} {path}: {source}{}", way_out(source))]
+    #[error("cannot {what} {path}: {source}{}", way_out(source))]
     Io {
         /// What was being done.
         what: &'static str,
@@ -160,6 +160,9 @@ fn hint(output: &str) -> &'static str {
     }
     if says(&["not valid yet", "is expired"]) {
         return "is this machine's clock right?";
+    }
+    if says(&["does not have a Release file", "404  Not Found"]) {
+        return "this machine's mirror of Debian lacks this; see what `apt-get indextargets` says of it";
     }
     "run the same command again: what was fetched so far is kept"
 }

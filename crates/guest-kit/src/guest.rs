@@ -7,8 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tempfile::NamedTempFile;
-
 use crate::console::{Console, Missed, Output, READY, Running};
 use crate::{Builder, Error, Result, Tools};
 
@@ -20,7 +18,6 @@ pub struct Guest {
     messages: Arc<Mutex<String>>,
     listener: Option<JoinHandle<()>>,
     scripts: u64,
-    _initrd: NamedTempFile,
 }
 
 impl Guest {
@@ -30,11 +27,7 @@ impl Guest {
     }
 
     /// Runs QEMU and waits for the guest's shell.
-    pub(crate) fn boot(
-        mut command: Command,
-        initrd: NamedTempFile,
-        within: Duration,
-    ) -> Result<Self> {
+    pub(crate) fn boot(mut command: Command, within: Duration) -> Result<Self> {
         let program = command.get_program().to_owned();
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let messages = Arc::new(Mutex::new(String::new()));
@@ -58,8 +51,7 @@ impl Guest {
             unreachable!("both are piped above");
         };
         let console = Console::new(input, output);
-        let mut guest =
-            Self { qemu, console, messages, listener: Some(listener), scripts: 0, _initrd: initrd };
+        let mut guest = Self { qemu, console, messages, listener: Some(listener), scripts: 0 };
         guest.wait_for_shell(within)?;
         Ok(guest)
     }
@@ -105,14 +97,14 @@ impl Guest {
 
     /// Restarts the guest and waits for its shell. Only for a guest [built for it](Builder::reboots).
     pub fn reboot(&mut self, within: Duration) -> Result<()> {
-        let _ends_with_the_kernel = self.start("reboot")?;
+        let _ends_with_the_kernel = self.start("reboot -f")?;
         self.wait_for_shell(within)
     }
 
     /// Turns the guest off and waits for QEMU's end, which must have been a clean one.
     pub fn power_off(&mut self, within: Duration) -> Result<()> {
         const WANTED: &str = "power-off";
-        let _ends_with_the_kernel = self.start("poweroff")?;
+        let _ends_with_the_kernel = self.start("poweroff -f")?;
         self.console.wait_for_end(within).map_err(|missed| self.missed(missed, within, WANTED))?;
         match self.wait() {
             Ok(status) if status.success() => Ok(()),

@@ -75,8 +75,9 @@ impl Qemu {
         let unsuitable =
             |found: String| Error::UnsuitableQemu { program: invocation.program.clone(), found };
         let text = invocation.output("--version")?;
-        let version =
-            Version::parse(&text).ok_or_else(|| unsuitable(format!("--version says {text:?}")))?;
+        let version = Version::parse(&text).ok_or_else(|| {
+            unsuitable(format!("--version says: {}", text.lines().next().unwrap_or_default()))
+        })?;
         if version < OLDEST {
             return Err(unsuitable(format!("it is {version}")));
         }
@@ -156,11 +157,8 @@ impl Invocation {
 /// The value of QEMU's `-device` that plugs in the vfio-user device served at `socket`.
 pub fn vfio_user_device(socket: &Path) -> String {
     // JSON, because in the key=value form a comma in the path would begin the next key.
-    serde_json::json!({
-        "driver": "vfio-user-pci",
-        "socket": { "type": "unix", "path": socket.to_string_lossy() },
-    })
-    .to_string()
+    let path = serde_json::Value::from(socket.to_string_lossy());
+    format!(r#"{{"driver":"vfio-user-pci","socket":{{"type":"unix","path":{path}}}}}"#)
 }
 
 #[cfg(test)]
@@ -197,7 +195,7 @@ mod tests {
     fn any_socket_path_is_escaped_for_the_device_argument() {
         assert_eq!(
             vfio_user_device(Path::new("/run/a,b \"c\"\\d")),
-            r#"{"driver":"vfio-user-pci","socket":{"path":"/run/a,b \"c\"\\d","type":"unix"}}"#
+            r#"{"driver":"vfio-user-pci","socket":{"type":"unix","path":"/run/a,b \"c\"\\d"}}"#
         );
     }
 }

@@ -105,7 +105,7 @@ fn fetch(cache: &Cache, mut wanted: Vec<&Parcel>) -> Result<()> {
     if !wanted.iter().any(lacks) {
         return Ok(());
     }
-    let _lock = cache.lock()?;
+    let lock = cache.lock()?;
     // Another process may have fetched them meanwhile.
     wanted.retain(lacks);
     if wanted.is_empty() {
@@ -113,7 +113,7 @@ fn fetch(cache: &Cache, mut wanted: Vec<&Parcel>) -> Result<()> {
     }
     progress::line(&format!("filling {} (once, about 160 MB to download)", cache.root().display()));
     let downloads = cache.path("apt");
-    let apt = Apt::open(&downloads)?;
+    let apt = Apt::open(&downloads, lock)?;
     for parcel in wanted {
         cache.fill(parcel.name, |root| (parcel.fetch)(&apt, root))?;
     }

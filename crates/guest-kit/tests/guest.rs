@@ -1,6 +1,7 @@
 #![cfg(test)]
 //! A guest with a card of QEMU's own.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use guest_kit::{Error, Guest, Tools};
@@ -45,12 +46,22 @@ fn a_guest_boots_runs_scripts_reboots_and_powers_off() {
     );
     assert_eq!(guest.check("echo next", SOON).unwrap(), "next\n");
 
-    guest.check("touch /root/here", SOON).unwrap();
+    guest.check("touch /tmp/here", SOON).unwrap();
     guest.reboot(SOON * 3).unwrap();
-    assert_eq!(guest.check("ls /root", SOON).unwrap(), "");
+    assert_eq!(guest.check("ls /tmp", SOON).unwrap(), "");
     guest.power_off(SOON).unwrap();
     assert_eq!(guest.qemu_messages(), "");
 
     let ended = guest.run("true", SOON).unwrap_err();
     assert!(matches!(ended, Error::QemuEnded { .. }), "{ended}");
+}
+
+#[test]
+fn a_guest_that_is_dropped_leaves_no_qemu() {
+    let mut guest = Guest::builder(&Tools::prepare().unwrap()).boot().unwrap();
+    guest.start("while :; do :; done").map(drop).unwrap();
+    let process = PathBuf::from(format!("/proc/{}", guest.pid()));
+    assert!(process.exists());
+    drop(guest);
+    assert!(!process.exists());
 }

@@ -79,11 +79,6 @@ impl ConfigSpace {
         self.mask.iter_mut().skip(offset).zip(mask).for_each(|(at, byte)| *at = *byte);
     }
 
-    /// Whether a guest can change any bit of this byte.
-    pub(crate) fn is_writable(&self, offset: usize) -> bool {
-        self.mask.get(offset).is_some_and(|mask| *mask != 0)
-    }
-
     /// Ends the building: what stands now is what a reset brings back.
     pub(crate) fn seal(&mut self) {
         self.reset.copy_from_slice(&self.value);

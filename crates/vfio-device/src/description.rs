@@ -62,8 +62,9 @@ impl Description {
         Self { pci: None, regions: Vec::new(), irqs: Vec::new(), can_reset: true }
     }
 
-    /// Puts a region at `index`; those below it that are not yet there are absent. BARs and the ROM of a PCI function
-    /// come with [`bar`](Self::bar).
+    /// Puts a region at `index`; those below it that are not yet there are absent. Of a PCI function: VGA and
+    /// device-specific regions only, as BARs and the ROM come with [`bar`](Self::bar) and [`rom`](Self::rom), and
+    /// configuration space is there.
     pub fn region(mut self, index: u32, region: Region) -> Self {
         put(&mut self.regions, index, region);
         self

@@ -6,10 +6,9 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use crate::config::{COMMAND, COMMAND_HI_INTX_DISABLE, STATUS, STATUS_INTERRUPT};
-use crate::description::{Built, CONFIG, Description};
+use crate::description::{Built, CONFIG};
 use crate::irq::{INTX, IrqAction, IrqData, Irqs};
-use crate::mdev::MdevObject;
-use crate::object::{DeviceRef, DeviceSet, Registration, State, Vfio, lock};
+use crate::object::{DeviceRef, Registration, State, lock};
 use crate::ops::{Context, VfioDevice};
 use crate::region::{Part, Region};
 use crate::{ConfigSpace, Errno, Interest, SourceId, Sources, Timers};
@@ -31,30 +30,6 @@ pub enum Unregister {
     /// Users: [`request`](Device::request) asks them to go; ask again here when one has.
     InUse,
 }
-
-/// A device while `init` runs.
-#[derive(Debug)]
-pub struct Init<'a> {
-    vfio: &'a Vfio,
-    index: u32,
-    set: &'a mut Option<std::sync::Arc<DeviceSet>>,
-}
-
-impl Init<'_> {
-    /// The index that the device will have.
-    pub fn index(&self) -> u32 {
-        self.index
-    }
-
-    /// Makes the device a member of the set named by `key`: `open` and `close` of its members do not overlap. Without
-    /// it a device is a set of its own.
-    pub fn assign_device_set(&mut self, key: u64) {
-        *self.set = Some(self.vfio.device_set(key));
-    }
-}
-
-/// What `init` makes: what the device is, and the private state that says how it behaves.
-pub type Made = (Description, Box<dyn VfioDevice>);
 
 /// A device, held by the one who drives it: a plain value without a lock, to be kept by one thread at a time.
 ///
@@ -78,53 +53,11 @@ impl fmt::Debug for Device {
     }
 }
 
-impl Vfio {
-    /// Makes a device: takes an index, then calls `init`. If that fails nothing is left behind, and nothing is
-    /// released: what `init` had taken, it has given back itself.
-    ///
-    /// # Errors
-    /// `ENOSPC` when there is no index, what `init` returns, `EINVAL` for a description that cannot be built (the
-    /// reason is logged).
-    pub fn alloc(
-        &self,
-        init: impl FnOnce(&mut Init<'_>) -> Result<Made, Errno>,
-    ) -> Result<Device, Errno> {
-        self.alloc_mdev(None, init)
-    }
-
-    pub(crate) fn alloc_mdev(
-        &self,
-        mdev: Option<MdevObject>,
-        init: impl FnOnce(&mut Init<'_>) -> Result<Made, Errno>,
-    ) -> Result<Device, Errno> {
-        let index = self.take_index()?;
-        let mut set = None;
-        let made =
-            init(&mut Init { vfio: self, index, set: &mut set }).and_then(|(description, ops)| {
-                let built = description.build().map_err(|error| {
-                    log::error!("vfio{index}: {error}");
-                    Errno::INVAL
-                })?;
-                Ok((built, ops))
-            });
-        match made {
-            Ok((built, ops)) => {
-                Ok(Device::new(DeviceRef::new(self.clone(), index, set, mdev), built, ops))
-            }
-            Err(errno) => {
-                drop(set);
-                self.free_index(index);
-                Err(errno)
-            }
-        }
-    }
-}
-
 /// Life cycle.
 impl Device {
-    fn new(object: DeviceRef, built: Built, ops: Box<dyn VfioDevice>) -> Self {
+    pub(crate) fn new(object: DeviceRef, built: Built, ops: Box<dyn VfioDevice>) -> Self {
         let is_pci = built.config.is_some();
-        Self {
+        let mut device = Self {
             object,
             ops: Some(ops),
             cx: Context {
@@ -139,7 +72,9 @@ impl Device {
             mode: OpenMode::Shared,
             users: Vec::new(),
             requests: 0,
-        }
+        };
+        device.command_written();
+        device
     }
 
     /// Another reference to the object.
@@ -208,14 +143,28 @@ impl Device {
     pub fn unregister(&mut self) -> Unregister {
         self.object.unregister();
         match self.object.state() {
-            State::Unregistering => Unregister::InUse,
-            State::Initialized | State::Registered | State::Unregistered => Unregister::Done,
+            State::Unregistering => return Unregister::InUse,
+            State::Initialized | State::Registered => (),
+            State::Unregistered => self.retire(),
+        }
+        Unregister::Done
+    }
+
+    /// No call into the device from here on: its private state waits for the last reference to go.
+    fn retire(&mut self) {
+        self.cx.timers.stop_all();
+        self.cx.sources.remove_all();
+        if let Some(ops) = self.ops.take() {
+            self.object.leave(ops);
         }
     }
 
     /// Asks the users of a device that is being unregistered to go; to be called when that begins, and every 10 s from
-    /// then on. Returns whether there was a way to ask.
+    /// then on. Returns whether there was a way to ask. Without effect on a device that is not waited for.
     pub fn request(&mut self) -> bool {
+        if self.object.state() != State::Unregistering {
+            return false;
+        }
         let count = self.requests;
         self.requests = self.requests.saturating_add(1);
         self.ops.as_mut().is_some_and(|ops| ops.request(count, &mut self.cx))
@@ -228,13 +177,13 @@ impl Drop for Device {
         while !self.users.is_empty() {
             self.close();
         }
-        if let Some(ops) = self.ops.take() {
-            self.object.leave(ops);
-        }
+        self.object.retire();
+        self.retire();
     }
 }
 
-/// What a client asks for.
+/// What a client asks for. Once the device is unregistered and nobody uses it, accesses and interrupt set-up are refused
+/// with `ENODEV`.
 impl Device {
     /// Whether it is a PCI device (`VFIO_DEVICE_FLAGS_PCI`).
     pub fn is_pci(&self) -> bool {
@@ -266,6 +215,7 @@ impl Device {
     /// # Errors
     /// `EINVAL` for a region that does not exist, or bytes that do not all lie in it.
     pub fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
+        let ops = self.ops.as_mut().ok_or(Errno::NODEV)?;
         let it = self.regions.get(region as usize).ok_or(Errno::INVAL)?;
         it.check(offset, data.len())?;
         if region == CONFIG && self.is_pci {
@@ -281,13 +231,12 @@ impl Device {
             };
             let part = part.ok_or(Errno::INVAL)?;
             let length = part.len() as u64;
-            match (it.memory().filter(|_| of_memory), &mut self.ops) {
-                (Some(memory), _) => memory.read(at, part)?,
-                (None, Some(ops)) => {
+            match it.memory().filter(|_| of_memory) {
+                Some(memory) => memory.read(at, part)?,
+                None => {
                     part.fill(0);
                     ops.region_read(region, at, part, &mut self.cx);
                 }
-                (None, None) => (),
             }
             at += length;
         }
@@ -299,6 +248,7 @@ impl Device {
     /// # Errors
     /// `EINVAL` for a region that does not exist or is read-only, or bytes that do not all lie in it.
     pub fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno> {
+        let ops = self.ops.as_mut().ok_or(Errno::NODEV)?;
         let it = self.regions.get(region as usize).ok_or(Errno::INVAL)?;
         it.check(offset, data.len())?;
         if it.is_read_only() {
@@ -316,10 +266,9 @@ impl Device {
                 Part::Trapped(length) => (length, false),
             };
             let (part, after) = rest.split_at_checked(length).ok_or(Errno::INVAL)?;
-            match (it.memory().filter(|_| of_memory), &mut self.ops) {
-                (Some(memory), _) => memory.write(at, part)?,
-                (None, Some(ops)) => ops.region_write(region, at, part, &mut self.cx),
-                (None, None) => (),
+            match it.memory().filter(|_| of_memory) {
+                Some(memory) => memory.write(at, part)?,
+                None => ops.region_write(region, at, part, &mut self.cx),
             }
             at += length as u64;
             rest = after;
@@ -368,13 +317,16 @@ impl Device {
     where
         F: ExactSizeIterator<Item = OwnedFd>,
     {
+        if self.ops.is_none() {
+            return Err(Errno::NODEV);
+        }
         self.cx.irqs.set((index, action), range, data, &mut self.cx.sources)
     }
 
     /// `VFIO_DEVICE_RESET`: configuration space, levels, timers, then the device itself. What the client set up stays.
     pub fn reset(&mut self) {
         self.cx.config.reset();
-        self.cx.timers = Timers::default();
+        self.cx.timers.stop_all();
         self.cx.irqs.lower_all();
         self.command_written();
         if let Some(ops) = &mut self.ops {
@@ -388,6 +340,13 @@ impl Device {
     /// The descriptors to watch.
     pub fn sources(&self) -> &Sources {
         &self.cx.sources
+    }
+
+    /// Descriptors that are not watched any more, to be taken off the loop's epoll and then dropped: while a client holds
+    /// the same open file, closing ours is not enough. To be asked whenever the
+    /// [generation](Sources::generation) has changed.
+    pub fn take_removed_sources(&mut self) -> Vec<OwnedFd> {
+        self.cx.sources.take_removed()
     }
 
     /// A source can be read or written.
@@ -421,12 +380,8 @@ impl Device {
 
     /// Calls the device for each timer that is due at `now`.
     pub fn run_timers(&mut self, now: Instant) {
-        // A timer that the device starts anew from within waits for the next round, so that this one ends.
-        let mut due = Vec::new();
+        self.cx.timers.begin_round();
         while let Some(id) = self.cx.timers.take_due(now) {
-            due.push(id);
-        }
-        for id in due {
             if let Some(ops) = &mut self.ops {
                 ops.timer(id, &mut self.cx);
             }

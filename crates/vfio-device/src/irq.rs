@@ -7,7 +7,7 @@ use std::ops::{BitOr, Range};
 use std::os::fd::OwnedFd;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, statx};
 
 use crate::Errno;
 use crate::sources::{Interest, SourceId, Sources};
@@ -96,8 +96,11 @@ struct Vector {
     trigger: Option<File>,
     /// The level that the device states.
     level: bool,
+    /// By the client.
     masked: bool,
-    /// An edge that came while masked.
+    /// By itself, when it fired: until the next unmask.
+    automasked: bool,
+    /// An event that came while it was held back.
     pending: bool,
     fired: u64,
 }
@@ -121,7 +124,7 @@ impl Vector {
     }
 
     fn clear_client(&mut self) {
-        (self.trigger, self.masked, self.pending) = (None, false, false);
+        (self.trigger, self.masked, self.automasked, self.pending) = (None, false, false, false);
     }
 }
 
@@ -174,10 +177,11 @@ impl Irqs {
     /// States the level of a vector. Safe to call after every access: only changes have an effect. A vector that the
     /// device does not have is ignored.
     pub fn set_level(&mut self, index: u32, vector: u32, high: bool) {
-        let Some(it) = self.vector(index, vector) else { return };
-        let before = std::mem::replace(&mut it.level, high);
-        if high && !before {
-            self.deliver(index, vector, true);
+        let Some(it) = self.indexes.get_mut(index as usize) else { return };
+        let is_edge = !it.is_level();
+        let Some(it) = it.vectors.get_mut(vector as usize) else { return };
+        if !std::mem::replace(&mut it.level, high) && high {
+            self.deliver(index, vector, is_edge);
         }
     }
 
@@ -260,9 +264,8 @@ impl Irqs {
     /// Lets a vector through again: what held or came while it was masked fires now.
     pub(crate) fn unmask(&mut self, index: u32, vector: u32) {
         if let Some(it) = self.vector(index, vector) {
-            it.masked = false;
-            let pending = std::mem::take(&mut it.pending);
-            self.deliver(index, vector, pending);
+            (it.masked, it.automasked) = (false, false);
+            self.deliver(index, vector, false);
         }
     }
 
@@ -314,8 +317,8 @@ impl Irqs {
         }
         for (vector, file) in range.zip(files) {
             if let Some(it) = self.vector(index, vector) {
-                it.clear_client();
-                it.trigger = file;
+                // What went to the old descriptor may never have been seen; what the client masked stays masked.
+                (it.trigger, it.automasked) = (file, false);
                 self.deliver(index, vector, false);
             }
         }
@@ -364,20 +367,15 @@ impl Irqs {
 
     /// The one place where an interrupt goes out. `event`: something has just happened, apart from any level that holds.
     fn deliver(&mut self, index: u32, vector: u32, event: bool) {
-        let held_back = index == INTX && self.intx_disabled;
+        let disabled = index == INTX && self.intx_disabled;
         let Some(it) = self.indexes.get_mut(index as usize) else { return };
         let is_level = it.is_level();
         let Some(it) = it.vectors.get_mut(vector as usize) else { return };
-        if is_level {
-            if (it.level || event) && !it.masked && !held_back {
-                it.masked = it.fire();
-            }
-        } else if event {
-            if it.masked {
-                it.pending = true;
-            } else {
-                it.fire();
-            }
+        if disabled || it.masked || it.automasked {
+            it.pending |= event && it.trigger.is_some();
+        } else if event || it.pending || (is_level && it.level) {
+            it.pending = false;
+            it.automasked = it.fire() && is_level;
         }
     }
 
@@ -390,8 +388,17 @@ impl Irqs {
     }
 }
 
-/// A descriptor from a client, made so that no write or read of ours can block on it.
+/// A descriptor from a client, made so that no write or read of ours can block on it. What lies in a file system is
+/// refused, as the kernel refuses all that is not an eventfd: there `O_NONBLOCK` is a wish, and the client may be the
+/// one who serves the file system.
 fn nonblocking(fd: OwnedFd) -> Result<File, Errno> {
+    // Not fstat, which would wait for the client's file system to answer.
+    let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let mode = statx(&fd, c"", how, StatxFlags::TYPE)?.stx_mode;
+    match FileType::from_raw_mode(mode.into()) {
+        FileType::Unknown | FileType::Fifo | FileType::Socket => (), // an eventfd has no file type
+        _ => return Err(Errno::INVAL),
+    }
     let flags = fcntl_getfl(&fd)?;
     fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
     Ok(File::from(fd))

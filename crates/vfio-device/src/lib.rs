@@ -1,6 +1,7 @@
 //! The `vfio_device` life cycle and device contract, in user space.
 #![forbid(unsafe_code)]
 
+mod alloc;
 mod config;
 mod description;
 mod device;
@@ -17,9 +18,10 @@ mod sources;
 mod timers;
 mod validate;
 
+pub use alloc::{Init, Made};
 pub use config::ConfigSpace;
 pub use description::{BAR0, Built, CONFIG, Description, PCI_IRQS, PCI_REGIONS, ROM, VGA};
-pub use device::{Device, Init, Made, OpenMode, Unregister};
+pub use device::{Device, OpenMode, Unregister};
 pub use display::Plane;
 pub use irq::{ERR, INTX, IrqAction, IrqData, IrqFlags, IrqInfo, Irqs, MSI, MSIX, REQ};
 pub use mdev::{DEVICE_API, MdevDriver, MdevObject, MdevType, Parent, Pool, Share};

@@ -1,12 +1,11 @@
 //! mdev: parents that make devices of certain types, as `drivers/vfio/mdev` does.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use uuid::Uuid;
 
-use crate::device::{Device, Init, Made};
-use crate::{Errno, Vfio};
+use crate::{Device, Errno, Init, Made, Vfio};
 
 /// A type of mdev (`struct mdev_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +56,8 @@ struct ParentInner {
     driver: Box<dyn MdevDriver>,
     /// Instances that the core counts and that are still free.
     free: Option<AtomicU32>,
-    unregistered: AtomicBool,
+    /// Held for reading while a device is made: none comes after the parent has been unregistered.
+    unregistered: RwLock<bool>,
 }
 
 impl std::fmt::Debug for Parent {
@@ -76,7 +76,7 @@ impl Parent {
                 vfio: vfio.clone(),
                 driver,
                 free,
-                unregistered: AtomicBool::new(false),
+                unregistered: RwLock::new(false),
             }),
         }
     }
@@ -102,13 +102,17 @@ impl Parent {
     /// Makes a device of type `kind` that is known by `uuid`. It is not registered yet.
     ///
     /// # Errors
-    /// `ENODEV` if the parent has been unregistered, `EEXIST` if any parent has a device of this UUID that is not
+    /// `ENODEV` if the parent has been unregistered, `EINVAL` for a type of another parent, `EEXIST` if any parent has a device of this UUID that is not
     /// released yet, `EUSERS` if the core counts the instances and all are in use, what the driver's `init` returned
     /// (`ENOSPC` if its own capacity is used up).
     pub fn create(&self, kind: &MdevType, uuid: Uuid) -> Result<Device, Errno> {
         let inner = &self.inner;
-        if inner.unregistered.load(Ordering::Acquire) {
+        let unregistered = inner.unregistered.read().unwrap_or_else(PoisonError::into_inner);
+        if *unregistered {
             return Err(Errno::NODEV);
+        }
+        if !self.types().contains(kind) {
+            return Err(Errno::INVAL);
         }
         inner.vfio.take_uuid(uuid)?;
         // From here on what has been taken goes back by itself, the UUID last.
@@ -120,9 +124,10 @@ impl Parent {
         inner.vfio.alloc_mdev(Some(object), |init| inner.driver.init(kind, init))
     }
 
-    /// Unregisters the parent: it makes no more devices. Those that exist are their owners' to remove.
+    /// Unregisters the parent: it makes no more devices. Those that exist are their owners' to remove. Waits for an
+    /// `init` of its driver that runs in another thread; not to be called by one.
     pub fn unregister(&self) {
-        self.inner.unregistered.store(true, Ordering::Release);
+        *self.inner.unregistered.write().unwrap_or_else(PoisonError::into_inner) = true;
     }
 }
 

@@ -21,6 +21,7 @@ use crate::Errno;
 pub struct SharedMemory {
     mapping: Arc<MmapRegion>,
     file: Arc<File>,
+    read_only: bool,
 }
 
 impl SharedMemory {
@@ -30,17 +31,38 @@ impl SharedMemory {
     /// `EINVAL` for size 0 or one that the address space cannot hold, else what `memfd_create`, `ftruncate` or `mmap`
     /// answered (`EMFILE`, `ENOMEM`, ...).
     pub fn new(name: &str, size: u64) -> Result<Self, Errno> {
+        Self::create(name, size, false)
+    }
+
+    /// The same, but whoever is handed its fd can only read it (`F_SEAL_FUTURE_WRITE`): for a ROM. Writes through this
+    /// value still work.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn new_read_only(name: &str, size: u64) -> Result<Self, Errno> {
+        Self::create(name, size, true)
+    }
+
+    fn create(name: &str, size: u64, read_only: bool) -> Result<Self, Errno> {
         let length = usize::try_from(size).map_err(|_| Errno::INVAL)?;
         if length == 0 {
             return Err(Errno::INVAL);
         }
         let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&fd, size)?;
-        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW)?;
         let file = Arc::new(File::from(fd));
         let mapping = MmapRegion::from_file(FileOffset::from_arc(Arc::clone(&file), 0), length)
             .map_err(|_| Errno::NOMEM)?;
-        Ok(Self { mapping: Arc::new(mapping), file })
+        // Our own mapping was there first, and stays writable.
+        let write = if read_only { SealFlags::FUTURE_WRITE } else { SealFlags::empty() };
+        fcntl_add_seals(&file, write | SealFlags::SEAL)?;
+        Ok(Self { mapping: Arc::new(mapping), file, read_only })
+    }
+
+    /// Whether those who are handed its fd can only read it.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Size in bytes.

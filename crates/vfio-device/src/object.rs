@@ -42,8 +42,8 @@ impl Vfio {
         Self::default()
     }
 
-    /// The lowest index that no object holds.
-    pub(crate) fn take_index(&self) -> Result<u32, Errno> {
+    /// The lowest index that nothing holds.
+    pub(crate) fn take_index(&self) -> Result<Index, Errno> {
         let indexes = &mut lock(&self.tables).indexes;
         // Held indexes come in ascending order: the first that is not equal to its position leaves a gap before it.
         let index =
@@ -53,11 +53,7 @@ impl Vfio {
             return Err(Errno::NOSPC);
         }
         indexes.insert(index);
-        Ok(index)
-    }
-
-    pub(crate) fn free_index(&self, index: u32) {
-        lock(&self.tables).indexes.remove(&index);
+        Ok(Index { vfio: self.clone(), index })
     }
 
     /// The set of devices with this key; made when its first member comes, gone when its last member is released.
@@ -83,6 +79,19 @@ impl Vfio {
 
     pub(crate) fn free_uuid(&self, uuid: Uuid) {
         lock(&self.tables).uuids.remove(&uuid);
+    }
+}
+
+/// An index that is held, and free again when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Index {
+    vfio: Vfio,
+    pub(crate) index: u32,
+}
+
+impl Drop for Index {
+    fn drop(&mut self) {
+        lock(&self.vfio.tables).indexes.remove(&self.index);
     }
 }
 
@@ -114,8 +123,8 @@ struct Life {
 
 /// The object behind [`DeviceRef`]. Dropped when the last reference goes: that is the device's release.
 pub(crate) struct Object {
-    vfio: Vfio,
     index: u32,
+    held: Option<Index>,
     name: String,
     set: Option<Arc<DeviceSet>>,
     life: Mutex<Life>,
@@ -139,7 +148,7 @@ impl Drop for Object {
     fn drop(&mut self) {
         // The contract's order: device set, index, release, and the mdev object last.
         self.set = None;
-        self.vfio.free_index(self.index);
+        self.held = None;
         if let Some(private) = lock(&self.private).take() {
             private.release();
         }
@@ -161,16 +170,12 @@ impl fmt::Display for DeviceRef {
 }
 
 impl DeviceRef {
-    pub(crate) fn new(
-        vfio: Vfio,
-        index: u32,
-        set: Option<Arc<DeviceSet>>,
-        mdev: Option<MdevObject>,
-    ) -> Self {
+    pub(crate) fn new(held: Index, set: Option<Arc<DeviceSet>>, mdev: Option<MdevObject>) -> Self {
         let life = Life { state: State::Initialized, registrations: 0, open_count: 0 };
+        let index = held.index;
         Self(Arc::new(Object {
-            vfio,
             index,
+            held: Some(held),
             name: format!("vfio{index}"),
             set: Some(set.unwrap_or_default()),
             life: Mutex::new(life),
@@ -219,10 +224,13 @@ impl DeviceRef {
     /// Waits until nobody uses the device any more; `false` if that takes longer than `timeout`. Only of use to a
     /// thread that does not serve the device itself.
     pub fn wait_unregistered(&self, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+        let deadline = Instant::now().checked_add(timeout);
         let mut life = lock(&self.0.life);
         while life.state != State::Unregistered {
-            let left = deadline.saturating_duration_since(Instant::now());
+            // A deadline further away than time can be told: rounds without end.
+            let left = deadline
+                .map_or(Duration::MAX, |at| at.saturating_duration_since(Instant::now()))
+                .min(Duration::from_secs(3600));
             if left.is_zero() {
                 return false;
             }
@@ -248,6 +256,15 @@ impl DeviceRef {
         if life.state == State::Registered {
             life.state = State::Unregistering;
             self.put(&mut life);
+        }
+    }
+
+    /// Its owner goes: a device that was never registered will not be.
+    pub(crate) fn retire(&self) {
+        let mut life = lock(&self.0.life);
+        if life.state == State::Initialized {
+            life.state = State::Unregistered;
+            self.0.idle.notify_all();
         }
     }
 

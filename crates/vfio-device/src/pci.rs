@@ -61,6 +61,7 @@ impl BarKind {
 #[derive(Clone, Debug)]
 pub struct Capability {
     id: u16,
+    extended: bool,
     version: u8,
     body: Vec<u8>,
     mask: Vec<u8>,
@@ -70,7 +71,7 @@ impl Capability {
     /// Any standard capability: `body` begins at offset 2 of it, `mask` says which of its bits a guest may change
     /// (bytes that it lacks: none).
     pub fn raw(id: u8, body: impl Into<Vec<u8>>, mask: impl Into<Vec<u8>>) -> Self {
-        Self { id: id.into(), version: 0, body: body.into(), mask: mask.into() }
+        Self { id: id.into(), extended: false, version: 0, body: body.into(), mask: mask.into() }
     }
 
     /// Vendor-specific (id 0x09), read-only; its length byte is added to `data`.
@@ -100,7 +101,8 @@ impl Capability {
         body: impl Into<Vec<u8>>,
         mask: impl Into<Vec<u8>>,
     ) -> Self {
-        Self { id, version: version & 0xf, body: body.into(), mask: mask.into() }
+        let (body, mask) = (body.into(), mask.into());
+        Self { id, extended: true, version: version & 0xf, body, mask }
     }
 
     /// Device serial number (extended, id 0x0003).
@@ -157,14 +159,21 @@ impl PciBuilder {
         self,
         mut regions: Vec<Region>,
     ) -> Result<(ConfigSpace, Vec<Region>), DescriptionError> {
+        // What a guest finds by a register in configuration space has to have that register.
+        if let Some(index) = (0..=CONFIG).find(|&at| size_of(&regions, at) != 0) {
+            return Err(DescriptionError::ReservedRegion(index));
+        }
         let express = !self.extended.is_empty();
         let mut config = ConfigSpace::new(if express { 4096 } else { 256 });
         config.define(0, &self.header, &[]);
 
         let mut command = 0x0004u16; // Bus Master Enable can always be written
+        let mut taken = [false; 6];
         for bar in &self.bars {
             command |= if bar.kind == BarKind::Io { 0x0001 } else { 0x0002 };
-            define_bar(&mut config, bar, &mut regions)?;
+            take_bar(bar, &mut taken)?;
+            define_bar(&mut config, bar)?;
+            set_region(&mut regions, bar.index, bar.region.clone());
         }
         if let Some(rom) = self.rom {
             command |= 0x0002;
@@ -267,25 +276,26 @@ fn set_region(regions: &mut [Region], index: u32, region: Region) {
     regions.iter_mut().skip(index as usize).take(1).for_each(|place| *place = region.clone());
 }
 
-fn define_bar(
-    config: &mut ConfigSpace,
-    bar: &Bar,
-    regions: &mut [Region],
-) -> Result<(), DescriptionError> {
-    let size = bar.region.size();
-    let taken = |regions: &[Region]| {
-        regions.get(bar.index as usize).is_none_or(|region| region.size() != 0)
-    };
-    let needed = if bar.kind == BarKind::Prefetchable64 { 2 } else { 1 };
-    if bar.index + needed > ROM {
-        return Err(DescriptionError::BarIndex(bar.index));
-    }
-    let offset = BAR_REGISTERS + 4 * bar.index as usize;
-    // The upper half of a 64-bit BAR is no region, but its register is in use.
-    let register_used = (0..needed).any(|half| config.is_writable(offset + 4 * half as usize + 3));
-    if taken(regions) || register_used {
+fn size_of(regions: &[Region], index: u32) -> u64 {
+    regions.get(index as usize).map_or(0, Region::size)
+}
+
+/// Takes the registers of a BAR: the upper half of a 64-bit one is no region, but its register is in use.
+fn take_bar(bar: &Bar, taken: &mut [bool; 6]) -> Result<(), DescriptionError> {
+    let first = bar.index as usize;
+    let registers = taken
+        .get_mut(first..first.saturating_add(bar.kind.width() / 4))
+        .ok_or(DescriptionError::BarIndex(bar.index))?;
+    if registers.contains(&true) {
         return Err(DescriptionError::BarTaken(bar.index));
     }
+    registers.fill(true);
+    Ok(())
+}
+
+fn define_bar(config: &mut ConfigSpace, bar: &Bar) -> Result<(), DescriptionError> {
+    let size = bar.region.size();
+    let offset = BAR_REGISTERS + 4 * bar.index as usize;
     if !size.is_power_of_two() || !bar.kind.sizes().contains(&size) {
         return Err(DescriptionError::BarSize { bar: bar.index, kind: bar.kind, size });
     }
@@ -294,7 +304,6 @@ fn define_bar(
     let mask = (!(size - 1) & !fixed).to_le_bytes();
     let width = bar.kind.width();
     config.define(offset, value.get(..width).unwrap_or(&[]), mask.get(..width).unwrap_or(&[]));
-    set_region(regions, bar.index, bar.region.clone());
     Ok(())
 }
 
@@ -320,9 +329,12 @@ impl Layout {
         let mut at = FIRST_CAPABILITY;
         for capability in list {
             let id = u8::try_from(capability.id)
-                .map_err(|_| DescriptionError::NotStandard(capability.id))?;
+                .ok()
+                .filter(|_| !capability.extended)
+                .ok_or(DescriptionError::NotStandard(capability.id))?;
             let bytes = [&[id, 0], capability.body.as_slice()].concat();
             let mask = [&[0, 0], capability.mask.as_slice()].concat();
+            at = self.free_from(at, bytes.len());
             self.claim(at, &bytes, &mask, FIRST_CAPABILITY..256)?;
             self.config.set(pointer, &[u8::try_from(at).unwrap_or(0)]);
             pointer = at + 1;
@@ -337,6 +349,9 @@ impl Layout {
     fn extended(&mut self, list: &[Capability]) -> Result<(), DescriptionError> {
         let mut at = FIRST_EXTENDED;
         for (position, capability) in list.iter().enumerate() {
+            if !capability.extended {
+                return Err(DescriptionError::NotExtended(capability.id));
+            }
             let end = (at + 4 + capability.body.len()).next_multiple_of(4);
             let next = if position + 1 < list.len() { u32::try_from(end).unwrap_or(0) } else { 0 };
             let header =
@@ -347,6 +362,18 @@ impl Layout {
             at = end;
         }
         Ok(())
+    }
+
+    /// The first multiple of 4 from `at` on that has so many free bytes.
+    fn free_from(&self, mut at: usize, length: usize) -> usize {
+        while let Some(other) = self.overlapped(at..at.saturating_add(length)) {
+            at = other.end.next_multiple_of(4);
+        }
+        at
+    }
+
+    fn overlapped(&self, bytes: Range<usize>) -> Option<&Range<usize>> {
+        self.claimed.iter().find(|other| bytes.start < other.end && other.start < bytes.end)
     }
 
     /// Defines bytes inside `bounds` that nothing else has claimed.
@@ -361,7 +388,7 @@ impl Layout {
         if offset < bounds.start || end > bounds.end {
             return Err(DescriptionError::ConfigBounds { offset, length: bytes.len() });
         }
-        if self.claimed.iter().any(|other| offset < other.end && other.start < end) {
+        if self.overlapped(offset..end).is_some() {
             return Err(DescriptionError::ConfigOverlap { offset, length: bytes.len() });
         }
         self.claimed.push(offset..end);

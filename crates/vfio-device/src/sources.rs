@@ -2,6 +2,9 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+/// Removed sources that are kept for the event loop, at most.
+const MAX_REMOVED: usize = 256;
+
 /// What a source is watched for. A hang-up or an error counts as both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interest {
@@ -62,9 +65,16 @@ impl AsFd for Source {
 
 /// The sources of a device. Its event loop watches them, level-triggered, and calls the device's
 /// [`ready`](crate::VfioDevice::ready).
+///
+/// A client, or the device itself, may hold the same open file by another descriptor; epoll then goes on reporting it
+/// after ours is closed. So what is removed stays open until the loop has fetched it with
+/// [`Device::take_removed_sources`](crate::Device::take_removed_sources) and taken it off its epoll. Only so many are
+/// kept for a loop that does not.
 #[derive(Debug, Default)]
 pub struct Sources {
     entries: Vec<Source>,
+    /// Not watched any more, but still to be taken off the event loop.
+    removed: Vec<OwnedFd>,
     generation: u64,
 }
 
@@ -75,7 +85,7 @@ impl Sources {
         self.insert(SourceId::Device(id), fd, interest);
     }
 
-    /// Ends the watch of `id` and closes its descriptor.
+    /// Ends the watch of `id`; its descriptor is closed when the event loop has heard of it.
     pub fn unwatch(&mut self, id: u32) {
         self.remove(SourceId::Device(id));
     }
@@ -91,7 +101,7 @@ impl Sources {
     }
 
     pub(crate) fn insert(&mut self, id: SourceId, fd: OwnedFd, interest: Interest) {
-        self.entries.retain(|entry| entry.id != id);
+        self.remove(id);
         self.entries.push(Source { id, fd, interest });
         self.generation += 1;
     }
@@ -101,17 +111,31 @@ impl Sources {
     }
 
     pub(crate) fn remove(&mut self, id: SourceId) {
-        let before = self.entries.len();
-        self.entries.retain(|entry| entry.id != id);
-        self.generation += u64::from(self.entries.len() != before);
+        self.remove_where(|of| of == id);
     }
 
-    /// Forgets those that belong to the open: the unmask eventfds.
+    /// Forgets the eventfds that unmask vectors of `index`: they belong to the open.
     pub(crate) fn remove_unmask(&mut self, index: u32) {
-        let of_index =
-            |id: SourceId| matches!(id, SourceId::Unmask { index: of, .. } if of == index);
-        let before = self.entries.len();
-        self.entries.retain(|entry| !of_index(entry.id));
-        self.generation += u64::from(self.entries.len() != before);
+        self.remove_where(|id| matches!(id, SourceId::Unmask { index: of, .. } if of == index));
+    }
+
+    pub(crate) fn remove_all(&mut self) {
+        self.remove_where(|_| true);
+    }
+
+    fn remove_where(&mut self, is_it: impl Fn(SourceId) -> bool) {
+        while let Some(position) = self.entries.iter().position(|entry| is_it(entry.id)) {
+            let source = self.entries.remove(position);
+            if self.removed.len() >= MAX_REMOVED {
+                self.removed.remove(0);
+            }
+            self.removed.push(source.fd);
+            self.generation += 1;
+        }
+    }
+
+    /// What has been removed since this was last asked.
+    pub(crate) fn take_removed(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.removed)
     }
 }

@@ -8,37 +8,62 @@ use std::time::{Duration, Instant};
 /// [`timer`](crate::VfioDevice::timer) when the time has come. A timer fires once.
 #[derive(Debug, Default)]
 pub struct Timers {
-    running: Vec<(u32, Instant)>,
+    running: Vec<Running>,
+    /// Counts the rounds of expiry, see [`begin_round`](Self::begin_round).
+    round: u64,
+}
+
+#[derive(Debug)]
+struct Running {
+    id: u32,
+    at: Instant,
+    /// The round in which it was started.
+    round: u64,
 }
 
 impl Timers {
     /// Starts timer `id`, or starts it anew. One that is further away than time can be told never fires.
     pub fn start(&mut self, id: u32, after: Duration) {
-        let Some(at) = Instant::now().checked_add(after) else { return self.stop(id) };
-        match self.running.iter_mut().find(|(running, _)| *running == id) {
-            Some((_, deadline)) => *deadline = at,
-            None => self.running.push((id, at)),
+        self.stop(id);
+        if let Some(at) = Instant::now().checked_add(after) {
+            self.running.push(Running { id, at, round: self.round });
         }
     }
 
     /// Stops timer `id`, if it runs.
     pub fn stop(&mut self, id: u32) {
-        self.running.retain(|(running, _)| *running != id);
+        self.running.retain(|running| running.id != id);
+    }
+
+    /// Whether timer `id` runs.
+    pub fn is_running(&self, id: u32) -> bool {
+        self.running.iter().any(|running| running.id == id)
     }
 
     /// When the next one is due.
     pub fn next(&self) -> Option<Instant> {
-        self.running.iter().map(|&(_, at)| at).min()
+        self.running.iter().map(|running| running.at).min()
+    }
+
+    pub(crate) fn stop_all(&mut self) {
+        self.running.clear();
+    }
+
+    /// Begins a round of expiry: a timer that is started from here on waits for the next round, so that a device that
+    /// starts one anew each time does not keep this one going.
+    pub(crate) fn begin_round(&mut self) {
+        self.round = self.round.wrapping_add(1);
     }
 
     /// Removes and names one timer that is due at `now`, the earliest first.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<u32> {
+        let due = |running: &Running| running.at <= now && running.round != self.round;
         let (position, _) = self
             .running
             .iter()
             .enumerate()
-            .filter(|(_, (_, at))| *at <= now)
-            .min_by_key(|(_, (_, at))| *at)?;
-        Some(self.running.swap_remove(position).0)
+            .filter(|(_, running)| due(running))
+            .min_by_key(|(_, running)| running.at)?;
+        Some(self.running.remove(position).id)
     }
 }

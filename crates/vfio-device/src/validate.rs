@@ -24,6 +24,11 @@ pub(crate) const MAX_REGIONS: u32 = 100;
 /// QEMU takes no more irq indexes than this.
 const MAX_IRQS: u32 = 50;
 
+/// Capability ids: power management, MSI, MSI-X.
+const PM_ID: u8 = 0x01;
+const MSI_ID: u8 = 0x05;
+const MSIX_ID: u8 = 0x11;
+
 /// Why a [`Description`](crate::Description) cannot be built.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
@@ -69,6 +74,43 @@ pub enum DescriptionError {
     /// An extended capability among the standard ones.
     #[error("capability id {0:#x} is no standard one: add it with `extended_capability`")]
     NotStandard(u16),
+    /// A standard capability among the extended ones.
+    #[error("capability id {0:#x} is no extended one: add it with `capability`")]
+    NotExtended(u16),
+    /// A region that needs a register in configuration space, without that register: QEMU would abort on its size or
+    /// not find it.
+    #[error(
+        "region {0} of a PCI device is set up by `bar` or `rom`, or is configuration space: not by `region`"
+    )]
+    ReservedRegion(u32),
+    /// QEMU sets up as many vectors as the capability says.
+    #[error("MSI: the capability says {capable} vectors, irq index 1 has {count}: use `msi()`")]
+    MsiCount {
+        /// vectors of the capability
+        capable: u32,
+        /// vectors of irq index 1
+        count: u32,
+    },
+    /// A capability that does not fit in where it is: it runs into the next one, or out of its list.
+    #[error("capability id {id:#x} at {at:#x} takes {needed} bytes, but has {length}")]
+    CapabilityShort {
+        /// capability id
+        id: u8,
+        /// where it begins
+        at: usize,
+        /// bytes that a capability of this id takes
+        needed: usize,
+        /// bytes up to what comes next
+        length: usize,
+    },
+    /// QEMU aborts on a second one.
+    #[error("capability id {id:#x} at {at:#x} is there already: a function has one at most")]
+    CapabilityTwice {
+        /// capability id
+        id: u8,
+        /// where the second begins
+        at: usize,
+    },
     /// QEMU ends with SIGSEGV without configuration space.
     #[error("a PCI device needs 256 or 4096 bytes of configuration space as region {CONFIG}")]
     NoConfigSpace,
@@ -169,6 +211,11 @@ pub(crate) fn check(built: &Built) -> Result<(), DescriptionError> {
 
 fn mapping(region: &Region) -> Result<(), &'static str> {
     let Some(memory) = region.memory() else { return Ok(()) };
+    if region.is_read_only() && !memory.is_read_only() {
+        return Err(
+            "a client could write this read-only region: use `SharedMemory::new_read_only`",
+        );
+    }
     if memory.size() % PAGE != 0 {
         return Err("mapped memory must be a whole number of 4 KiB pages");
     }
@@ -200,7 +247,7 @@ fn config_space(config: &ConfigSpace, built: &Built) -> Result<(), DescriptionEr
     if pin > 4 {
         return Err(DescriptionError::InterruptPin(pin));
     }
-    let count = built.irqs.get(INTX as usize).map_or(0, |info| info.count);
+    let count = vectors_of(built, INTX);
     if (pin != 0) != (count != 0) {
         return Err(DescriptionError::IntxCount { pin, count });
     }
@@ -222,12 +269,45 @@ fn standard_list(config: &ConfigSpace, built: &Built) -> Result<(), DescriptionE
             return Err(DescriptionError::CapabilityLoop(at));
         }
         seen.push(at);
-        match config.byte(at) {
-            0x05 => msi(config, at)?,
-            0x11 => msix(config, at, built)?,
+        at = usize::from(config.byte(at + 1));
+    }
+    for &at in &seen {
+        let id = config.byte(at);
+        once(config, id, at, &seen)?;
+        room(config, id, at, &seen)?;
+        match id {
+            MSI_ID => msi(config, at, built)?,
+            MSIX_ID => msix(config, at, built)?,
             _ => (),
         }
-        at = usize::from(config.byte(at + 1));
+    }
+    Ok(())
+}
+
+/// Only capabilities that QEMU makes something of need to be alone.
+fn once(config: &ConfigSpace, id: u8, at: usize, all: &[usize]) -> Result<(), DescriptionError> {
+    let first = all.iter().find(|&&other| config.byte(other) == id);
+    if [PM_ID, MSI_ID, MSIX_ID].contains(&id) && first != Some(&at) {
+        return Err(DescriptionError::CapabilityTwice { id, at });
+    }
+    Ok(())
+}
+
+/// Whether a capability is as long as its id and flags say that it is.
+fn room(config: &ConfigSpace, id: u8, at: usize, all: &[usize]) -> Result<(), DescriptionError> {
+    let flags = config.byte(at + 2);
+    let needed = match id {
+        PM_ID => 8,
+        // The 64-bit and the per-vector masking bits add to it.
+        MSI_ID if config.byte(at + 3) & 1 != 0 => 20 + usize::from(flags >> 7) * 4,
+        MSI_ID => 10 + usize::from(flags >> 7) * 4,
+        MSIX_ID => 12,
+        _ => 2,
+    };
+    let end = all.iter().copied().filter(|&other| other > at).min().unwrap_or(256);
+    let length = end - at;
+    if length < needed {
+        return Err(DescriptionError::CapabilityShort { id, at, needed, length });
     }
     Ok(())
 }
@@ -248,14 +328,22 @@ fn extended_list(config: &ConfigSpace) -> Result<(), DescriptionError> {
     Ok(())
 }
 
-fn msi(config: &ConfigSpace, at: usize) -> Result<(), DescriptionError> {
+fn msi(config: &ConfigSpace, at: usize, built: &Built) -> Result<(), DescriptionError> {
     let capable = config.byte(at + 2) >> 1 & 7;
-    if capable > 5 { Err(DescriptionError::MsiVectors(capable)) } else { Ok(()) }
+    if capable > 5 {
+        return Err(DescriptionError::MsiVectors(capable));
+    }
+    let (capable, count) = (1 << capable, vectors_of(built, MSI));
+    if capable == count { Ok(()) } else { Err(DescriptionError::MsiCount { capable, count }) }
+}
+
+fn vectors_of(built: &Built, index: u32) -> u32 {
+    built.irqs.get(index as usize).map_or(0, |info| info.count)
 }
 
 fn msix(config: &ConfigSpace, at: usize, built: &Built) -> Result<(), DescriptionError> {
     let vectors = u64::from(config.word(at + 2) & 0x7ff) + 1;
-    let count = built.irqs.get(MSIX as usize).map_or(0, |info| info.count);
+    let count = vectors_of(built, MSIX);
     if u64::from(count) != vectors {
         return Err(DescriptionError::IrqCount {
             index: MSIX,

@@ -287,13 +287,18 @@ impl Endpoint {
         self.device.source_ready(source, ready);
     }
 
-    /// Watches what the device wants watched now. What it has closed, the kernel has forgotten.
+    /// Watches what the device wants watched now, and no more. What it has let go has to be taken off by hand: epoll goes
+    /// by the open file, and a client can hold the same one.
     fn sync_sources(&mut self, registry: Registry<'_>) {
         let generation = self.device.sources().generation();
         if generation == self.sources_seen {
             return;
         }
         self.sources_seen = generation;
+        for removed in self.device.take_removed_sources() {
+            // One that could not be watched is not there.
+            let _ = epoll::delete(registry.epoll, &removed);
+        }
         let mut watched = Vec::new();
         let mut rejected = Vec::new();
         for source in self.device.sources().iter() {

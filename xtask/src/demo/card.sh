@@ -26,8 +26,8 @@ show_card() {
     [ "$(basename $(readlink $card/driver))" = serial ] && [ -c "$(port 1)" ] && [ -c "$(port 2)" ]
 }
 
-# pass N FILE: FILE through port N, to /tmp/received.
-pass() {
+# pass N FILE: FILE through port N, to /tmp/received. In a subshell, which keeps its job to itself.
+pass() (
     exec 3<>$(port $1)
     # Without -echo the line discipline would send back what comes back, for ever.
     stty raw -echo clocal -crtscts 115200 <&3
@@ -36,7 +36,7 @@ pass() {
     wait $!
     exec 3>&-
     cmp $2 /tmp/received
-}
+)
 
 echo_text() {
     printf %s "$2" >/tmp/sent
@@ -52,7 +52,7 @@ echo_random() {
     pass $1 /tmp/sent
     status=$?
     for file in sent received; do
-        echo "$(port $1)  $file  $(stat -c %s /tmp/$file) bytes, md5 $(md5sum </tmp/$file)"
+        echo "$(port $1)  $file  $(stat -c %s /tmp/$file) bytes, md5 $(md5sum </tmp/$file | cut -c 1-32)"
     done
     return $status
 }

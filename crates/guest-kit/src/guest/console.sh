@@ -2,7 +2,7 @@
 # What it prints stands between two marks with that number; the second has its exit status.
 
 if [ "$1" != again ]; then
-    stty raw -echo </dev/console # as it is, in both directions, at any length
+    stty raw -echo # as it is, in both directions, at any length
     printf '\036ready\036'
     # A script that exits takes its shell along; functions and variables live until then.
     while :; do sh /console again; done

@@ -1,8 +1,8 @@
 #!/bin/busybox sh
-# The guest's first process. /console, run on the serial line, is the whole of its user space.
+# The guest's first process.
 
 /bin/busybox --install -s /bin
-export PATH=/bin HOME=/root TERM=vt100
+export PATH=/bin
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
@@ -10,12 +10,7 @@ mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 mount -t debugfs debugfs /sys/kernel/debug
+dmesg -n 1 # the kernel's messages would come between the console's lines; dmesg has them
 
-dmesg -n emerg # other messages would come between the console's lines; dmesg has them
-cd /root
-
-# What busybox's poweroff and reboot ask of an init.
-trap 'poweroff -f' USR2
-trap 'reboot -f' TERM
-sh /console </dev/console &
-wait
+echo 'ttyS0::once:/bin/sh /console' >/etc/inittab
+exec busybox init

@@ -1,0 +1,66 @@
+//! Errors in the words of a user.
+
+use std::fmt::Display;
+use std::io::{self, Write};
+
+use vfio_device::Errno;
+
+/// Says what is wrong, in one line.
+pub fn complain(what: impl Display) {
+    // `eprintln!` would panic if nobody listens.
+    let _ = writeln!(io::stderr(), "mdev-user: {what}");
+}
+
+/// An error without the number that Rust puts after it.
+pub fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
+        None => text,
+    }
+}
+
+/// The kernel's name of an error.
+pub fn name(errno: Errno) -> String {
+    match NAMES.iter().find(|(known, _)| *known == errno) {
+        Some((_, name)) => (*name).into(),
+        None => format!("error {}", errno.raw_os_error()),
+    }
+}
+
+/// The kernel's name of an error, and what it says.
+pub fn describe(errno: Errno) -> String {
+    format!("{}: {}", name(errno), plain(&errno.into()))
+}
+
+/// Those of `docs/control.md`.
+const NAMES: [(Errno, &str); 8] = [
+    (Errno::AGAIN, "EAGAIN"),
+    (Errno::BUSY, "EBUSY"),
+    (Errno::EXIST, "EEXIST"),
+    (Errno::INVAL, "EINVAL"),
+    (Errno::NODEV, "ENODEV"),
+    (Errno::NOMEM, "ENOMEM"),
+    (Errno::NOSPC, "ENOSPC"),
+    (Errno::USERS, "EUSERS"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_goes_and_the_name_comes() {
+        assert_eq!(describe(Errno::NOSPC), "ENOSPC: No space left on device");
+        assert_eq!(describe(Errno::PIPE), "error 32: Broken pipe");
+        assert_eq!(plain(&io::Error::other("as it is")), "as it is");
+    }
+
+    #[test]
+    fn the_document_has_each_name() {
+        let document = include_str!("../docs/control.md");
+        for (_, name) in NAMES {
+            assert!(document.contains(&format!("| `{name}` |")), "{name}");
+        }
+    }
+}

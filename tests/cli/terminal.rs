@@ -1,0 +1,60 @@
+//! In a terminal, whose Ctrl-C goes to `run` and its command alike. `script` makes the terminal.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+
+use crate::{PATIENCE, PROGRAM, plain, soon};
+
+/// What appears on a terminal in which `command` runs and Ctrl-C is typed once `up` has appeared.
+fn interrupted(command: &str) -> String {
+    let mut script = Command::new("script");
+    script.args(["-qefc", command, "/dev/null"]);
+    plain(&mut script);
+    let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut keyboard = child.stdin.take().unwrap();
+    let mut screen = child.stdout.take().unwrap();
+    let mut shown = Vec::new();
+    let mut typed = false;
+    let mut buffer = [0; 1024];
+    while let Ok(count @ 1..) = screen.read(&mut buffer) {
+        shown.extend(&buffer[..count]);
+        if !typed && String::from_utf8_lossy(&shown).contains("up") {
+            keyboard.write_all(b"\x03").unwrap();
+            typed = true;
+        }
+    }
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        assert!(std::time::Instant::now() < deadline, "it does not end");
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    String::from_utf8_lossy(&shown).into_owned()
+}
+
+#[test]
+fn ctrl_c_ends_serve() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("up.sock");
+    let shown = interrupted(&format!(
+        "{PROGRAM} serve mtty-1 --socket-path {}; echo status $?",
+        path.display()
+    ));
+    assert!(shown.contains("SIGINT: ending") && shown.contains("status 0"), "{shown}");
+    assert!(!path.exists());
+}
+
+#[test]
+fn ctrl_c_reaches_the_command_of_run_once_and_the_command_decides() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("command");
+    fs::write(&script, "trap 'n=x$n' INT; echo up; while [ -z $n ]; do sleep 0.01; done; sleep 0.2; echo got $n; exit 9")
+        .unwrap();
+    let shown = interrupted(&format!(
+        "XDG_RUNTIME_DIR={} {PROGRAM} run mtty-1 -- /bin/sh {}; echo status $?",
+        directory.path().display(),
+        script.display()
+    ));
+    assert!(shown.contains("got x\r\n") && shown.contains("status 9"), "{shown}");
+    soon("only the script is left", || fs::read_dir(directory.path()).unwrap().count() == 1);
+}

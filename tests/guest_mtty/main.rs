@@ -1,0 +1,13 @@
+//! A Linux guest's own serial driver drives mtty, in QEMU. Every test boots a guest, or a few of them.
+//!
+//! The guest's half of the tests is `card.sh`.
+#![cfg(test)]
+
+mod card;
+mod driver;
+mod hot_plug;
+mod lives;
+mod refusals;
+mod registers;
+mod run;
+mod served;
