@@ -1,6 +1,8 @@
 #![cfg(test)]
 //! Clients in masses, and at the limits of what the process may hold.
 
+#[path = "common/bodies.rs"]
+mod bodies;
 #[path = "../crates/vfio-user-server/tests/common/client.rs"]
 mod client;
 #[path = "common/program.rs"]
@@ -15,17 +17,16 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bodies::{INTX, TRIGGER_EVENTFD, UNMASK_EVENTFD, map, memory};
 use client::command::{
     DEVICE_GET_INFO, DEVICE_SET_IRQS, DMA_MAP, REGION_READ, REGION_WRITE, VERSION,
 };
 use client::errno::{EBUSY, EMFILE};
-use client::{
-    Client, NO_REPLY, QEMU_CAPABILITIES, access, eventfd, header, message, version, words,
-};
+use client::{Client, NO_REPLY, QEMU_CAPABILITIES, access, eventfd, header, message, version};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use watched::{Watched, within_5_s};
 
-const INTX_TRIGGER_EVENTFD: [u32; 4] = [0x24, 0, 0, 1];
+const INTX_TRIGGER_EVENTFD: [u32; 4] = [TRIGGER_EVENTFD, INTX, 0, 1];
 
 /// From now on the process may open so many descriptors more.
 fn limit_descriptors(pid: Pid, more: usize) {
@@ -60,9 +61,8 @@ fn a_thousand_clients_that_come_and_go_leave_nothing() {
 #[test]
 fn a_hundred_clients_one_after_the_other_leave_nothing() {
     let watched = Watched::serve();
-    let memory = rustix::fs::memfd_create("guest", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
-    rustix::fs::ftruncate(&memory, 4096).unwrap();
-    let map = words(&[32, 3, 0, 0, 0, 0, 4096, 0]);
+    let memory = memory(4096);
+    let map = map(3, 0, 0, 4096);
     let mut mappings = Vec::new();
     let mut resident = Vec::new();
     for round in 0..100 {
@@ -70,7 +70,7 @@ fn a_hundred_clients_one_after_the_other_leave_nothing() {
         client.call_with_fds(DMA_MAP, &map, &[memory.as_fd()]).ok();
         let (line, unmask) = (eventfd(0), eventfd(0));
         client.set_irqs(INTX_TRIGGER_EVENTFD, &[], &[line.as_fd()]).ok();
-        client.set_irqs([0x14, 0, 0, 1], &[], &[unmask.as_fd()]).ok();
+        client.set_irqs([UNMASK_EVENTFD, INTX, 0, 1], &[], &[unmask.as_fd()]).ok();
         if round % 2 == 0 {
             // In the middle of a message, with a descriptor.
             client.send_raw_with_fds(&header(1, DEVICE_SET_IRQS, 36, 0), &[line.as_fd()]);

@@ -5,7 +5,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::client::{Client, QEMU_CAPABILITIES, command, errno, version};
+use crate::client::{Client, QEMU_CAPABILITIES, Reply, command, errno, version};
 use crate::program::Program;
 
 /// A running `mdev-user serve mtty-2`, and how many descriptors it had before any client came.
@@ -35,7 +35,25 @@ impl Watched {
     /// A connection that is the device's user.
     #[track_caller]
     pub fn negotiated(&self) -> Client {
-        Client::negotiated(&self.program.path())
+        let (client, reply) = self.proposed(&version(0, 0, QEMU_CAPABILITIES));
+        reply.ok();
+        client
+    }
+
+    /// A connection whose VERSION, with this body, was answered. EBUSY is given a moment: the last user may have left
+    /// much to be gone through, and while another test of this process forks, its child has a copy of the socket that was
+    /// closed here.
+    #[track_caller]
+    pub fn proposed(&self, body: &[u8]) -> (Client, Reply) {
+        let mut answered = None;
+        within_5_s("the next client is served", || {
+            let mut client = self.connect();
+            let reply = client.call(command::VERSION, body);
+            let busy = reply.error == errno::EBUSY;
+            answered = Some((client, reply));
+            !busy
+        });
+        answered.unwrap()
     }
 
     /// Asserts that the next client is served, and that all clients being gone no descriptor is left.
@@ -43,19 +61,6 @@ impl Watched {
     pub fn serves_the_next(&self) {
         self.negotiated().still_in_step();
         self.holds_no_more_than_at_first();
-    }
-
-    /// The same after one that leaves much unread behind: the next hears EBUSY until that has been gone through.
-    #[track_caller]
-    pub fn serves_the_next_soon(&self) {
-        within_5_s("the next client is served", || {
-            let reply = self.connect().call(command::VERSION, &version(0, 0, QEMU_CAPABILITIES));
-            if reply.error != 0 {
-                reply.refused(errno::EBUSY);
-            }
-            reply.error == 0
-        });
-        self.serves_the_next();
     }
 
     /// Asserts that no descriptor is left of any client.

@@ -6,7 +6,8 @@ use std::io::Write;
 use std::ops::{BitOr, Range};
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, statx};
 
 use crate::Errno;
 use crate::sources::{Interest, SourceId, Sources};
@@ -110,6 +111,11 @@ impl Vector {
     fn fire(&mut self) -> bool {
         let Some(eventfd) = &mut self.trigger else { return false };
         self.fired += 1;
+        // O_NONBLOCK belongs to the open file, and the client can take it off again. So a full one is not touched.
+        let mut ready = [PollFd::new(eventfd, PollFlags::OUT)];
+        if !poll(&mut ready, Some(&Timespec::default())).is_ok_and(|ready| ready == 1) {
+            return true;
+        }
         #[expect(clippy::host_endian_bytes, reason = "an eventfd counts in host order")]
         if let Err(error) = eventfd.write(&1u64.to_ne_bytes()) {
             log::debug!("interrupt eventfd: {error}");
@@ -386,7 +392,10 @@ impl Irqs {
 /// refused, as the kernel refuses all that is not an eventfd: there `O_NONBLOCK` is a wish, and the client may be the
 /// one who serves the file system.
 fn nonblocking(fd: OwnedFd) -> Result<File, Errno> {
-    match FileType::from_raw_mode(fstat(&fd)?.st_mode) {
+    // Not fstat, which would wait for the client's file system to answer.
+    let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let mode = statx(&fd, c"", how, StatxFlags::TYPE)?.stx_mode;
+    match FileType::from_raw_mode(mode.into()) {
         FileType::Unknown | FileType::Fifo | FileType::Socket => (), // an eventfd has no file type
         _ => return Err(Errno::INVAL),
     }
