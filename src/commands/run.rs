@@ -17,7 +17,7 @@ use vfio_user_server::{Endpoint, EventLoop};
 use super::device_argument;
 use crate::errors::{complain, plain};
 use crate::parents::Parents;
-use crate::signals::Ending;
+use crate::signals::{self, Ending};
 use crate::{cli, sockets};
 
 pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
@@ -119,10 +119,15 @@ fn wait_in_background(
 }
 
 fn pass_on(signal: i32, child: &OwnedFd) {
+    let name = signals::name(signal);
     let signal = Signal::from_named_raw(signal).unwrap_or(Signal::TERM);
-    // What comes from the terminal, Ctrl-C, the child gets as well.
-    if signal == Signal::TERM || !is_foreground() {
-        let _ = pidfd_send_signal(child, signal);
+    if signal != Signal::TERM && is_foreground() {
+        log::debug!("{name}: the terminal has sent it to the command as well");
+        return;
+    }
+    match pidfd_send_signal(child, signal) {
+        Ok(()) => log::debug!("{name}: passed on to the command"),
+        Err(error) => log::debug!("{name}: the command cannot be told: {error}"),
     }
 }
 
