@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::Signal;
 
 use crate::program::Program;
-use crate::{EBUSY, client, complaint, end, greet, listening, mdev_user, say, shell};
+use crate::{EBUSY, client, complaint, end, greet, listening, mdev_user, say, shell, soon};
 
 fn serve_once(path: &Path) -> Child {
     let mut command = mdev_user(&["--log-level", "warn", "serve", "mtty-1", "--once"]);
@@ -212,6 +212,8 @@ fn a_socket_of_another_kind_is_not_taken_for_a_stale_one() {
     // Whereas a listener that is gone has left a stale one.
     let path = directory.path().join("stream.sock");
     drop(UnixListener::bind(&path).unwrap());
+    // It may linger in a process that another test has forked and that has not called exec yet.
+    soon("nobody listens", || UnixStream::connect(&path).is_err());
     let child = serve_once(&path);
     listening(&path);
     drop(client(&path));
