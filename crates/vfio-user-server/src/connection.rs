@@ -33,6 +33,12 @@ impl Scratch {
     pub(crate) fn new() -> Self {
         Self { answer: vec![0; Header::SIZE + MAX_ANSWER], fds: Fds::new(), none: Fds::new() }
     }
+
+    /// Closes what a connection that broke off has left: the next read is another client's.
+    pub(crate) fn discard(&mut self) {
+        self.fds.clear();
+        self.none.clear();
+    }
 }
 
 /// What is to become of a connection after it has been attended to.
@@ -115,7 +121,9 @@ impl Connection {
 
     /// Something has come in, or can go out. Takes what one read brings and handles the messages in it.
     pub(crate) fn attend(&mut self, device: &mut Device, scratch: &mut Scratch) -> Flow {
-        match self.try_attend(device, scratch) {
+        let result = self.try_attend(device, scratch);
+        scratch.discard();
+        match result {
             Ok(flow) => flow,
             Err(error) => {
                 log::debug!("{}: {}: connection lost: {error}", device.object(), self.label);
@@ -147,7 +155,6 @@ impl Connection {
             Err(error) => return Err(error),
         };
         if received.bytes == 0 {
-            scratch.fds.clear();
             return Ok(Flow::Ends);
         }
         self.end += received.bytes;

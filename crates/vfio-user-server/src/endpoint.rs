@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vfio_device::{Device, DeviceRef, Interest, SourceId, Unregister};
 
 use crate::connection::{Connection, Flow, Scratch};
@@ -65,7 +66,7 @@ impl Token {
 /// Where an endpoint watches its descriptors: the loop's epoll, and the endpoint's own key in it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Registry<'a> {
-    pub(crate) epoll: &'a rustix::fd::OwnedFd,
+    pub(crate) epoll: &'a OwnedFd,
     pub(crate) key: u32,
 }
 
@@ -80,6 +81,14 @@ impl Registry<'_> {
 
     fn modify(&self, fd: impl AsFd, token: Token, flags: EventFlags) -> io::Result<()> {
         Ok(epoll::modify(self.epoll, fd, self.data(token), flags)?)
+    }
+
+    /// Before a descriptor is closed: while somebody else holds the same open file, closing alone leaves an entry that
+    /// goes on reporting and that nobody can take out any more.
+    fn remove(&self, fd: impl AsFd) {
+        if let Err(errno) = epoll::delete(self.epoll, fd) {
+            log::debug!("epoll: {errno}");
+        }
     }
 }
 
@@ -218,7 +227,7 @@ impl Endpoint {
             if let Some(position) =
                 self.clients.iter().position(|client| !client.connection.is_open())
             {
-                self.clients.remove(position);
+                registry.remove(&self.clients.remove(position).connection);
             }
         }
         let id = self.next_id;
@@ -240,13 +249,20 @@ impl Endpoint {
         let position = self.clients.iter().position(|client| client.id == id)?;
         let client = self.clients.get_mut(position)?;
         let was_open = client.connection.is_open();
+        if !was_open && let Some(user) = self.departed_user() {
+            return self.finish(user, registry, scratch);
+        }
+        let client = self.clients.get_mut(position)?;
         // With an answer stuck in the outbox nothing is read, and a client that is gone would go unnoticed.
         let gone = client.blocked && flags.intersects(EventFlags::HUP | EventFlags::ERR);
         let flow =
             if gone { Flow::Ends } else { client.connection.attend(&mut self.device, scratch) };
         let is_open = client.connection.is_open();
         match flow {
-            Flow::Ends => return self.dismiss(position),
+            Flow::Ends => {
+                registry.remove(&client.connection);
+                return self.dismiss(position);
+            }
             Flow::Goes { blocked } if blocked != client.blocked => {
                 client.blocked = blocked;
                 let flags = if blocked { EventFlags::OUT } else { EventFlags::IN };
@@ -261,6 +277,29 @@ impl Endpoint {
             return Some(Event::ClientCame);
         }
         None
+    }
+
+    /// Where the device's user is, if it has closed its end and there may still be something to read from it.
+    fn departed_user(&self) -> Option<usize> {
+        let position = self.clients.iter().position(|client| client.connection.is_open())?;
+        let connection = &self.clients.get(position)?.connection;
+        let mut ends = [PollFd::new(connection, PollFlags::empty())];
+        poll(&mut ends, Some(&Timespec::default())).ok()?;
+        ends.iter().any(|end| end.revents().contains(PollFlags::HUP)).then_some(position)
+    }
+
+    /// Does what a user said before it left, so that the next one, who is there already, does not find the device
+    /// busy. What it said fits into a socket's buffer, and nothing can be added.
+    fn finish(
+        &mut self,
+        position: usize,
+        registry: Registry<'_>,
+        scratch: &mut Scratch,
+    ) -> Option<Event> {
+        let client = self.clients.get_mut(position)?;
+        while client.connection.attend(&mut self.device, scratch) != Flow::Ends {}
+        registry.remove(&client.connection);
+        self.dismiss(position)
     }
 
     /// Lets a connection go; closes the device if it was the device's user.
@@ -287,20 +326,15 @@ impl Endpoint {
         self.device.source_ready(source, ready);
     }
 
-    /// Watches what the device wants watched now, and no more. What it has let go has to be taken off by hand: epoll goes
-    /// by the open file, and a client can hold the same one.
+    /// Watches what the device wants watched now, and no more.
     fn sync_sources(&mut self, registry: Registry<'_>) {
         let generation = self.device.sources().generation();
         if generation == self.sources_seen {
             return;
         }
         self.sources_seen = generation;
-        for removed in self.device.take_removed_sources() {
-            // One that could not be watched is not there.
-            let _ = epoll::delete(registry.epoll, &removed);
-        }
-        let mut watched = Vec::new();
-        let mut rejected = Vec::new();
+        self.device.take_removed_sources().iter().for_each(|removed| registry.remove(removed));
+        self.sources.clear();
         for source in self.device.sources().iter() {
             let id = self.next_id;
             self.next_id = self.next_id.wrapping_add(1) & (u32::MAX >> KIND_BITS);
@@ -308,20 +342,25 @@ impl Endpoint {
             flags.set(EventFlags::IN, source.interest().readable);
             flags.set(EventFlags::OUT, source.interest().writable);
             let token = Token::Source(id);
-            // A number may stand for a new descriptor now: then the kernel does not know it.
+            // Most are known already, and get a new number.
             let result = match registry.modify(source, token, flags) {
                 Err(_) => registry.add(source, token, flags),
                 done => done,
             };
             match result {
-                Ok(()) => watched.push((source.id(), id)),
-                Err(error) => rejected.push((source.id(), error)),
+                Ok(()) => self.sources.push((source.id(), id)),
+                Err(error) => {
+                    log::debug!("{}: {:?} cannot be watched: {error}", self.name(), source.id())
+                }
             }
         }
-        self.sources = watched;
-        for (source, error) in rejected {
-            log::debug!("{}: {source:?} cannot be watched: {error}", self.name());
-        }
+    }
+
+    /// Ends all watching.
+    pub(crate) fn stop(&mut self, registry: Registry<'_>) {
+        self.listener.iter().for_each(|listener| registry.remove(listener));
+        self.clients.iter().for_each(|client| registry.remove(&client.connection));
+        self.device.sources().iter().for_each(|source| registry.remove(source));
     }
 
     /// When [`run_timers`](Self::run_timers) is to be called next.
@@ -341,6 +380,7 @@ impl Endpoint {
         self.clients.retain(|Client { connection, .. }| {
             let stays = connection.is_open() || connection.deadline > now;
             if !stays {
+                registry.remove(connection);
                 log::debug!("{name}: {connection} said nothing for {GREETING:?} and was let go");
             }
             stays

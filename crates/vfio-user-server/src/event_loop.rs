@@ -147,7 +147,9 @@ impl EventLoop {
 
     /// Takes an endpoint off the loop.
     pub fn remove(&mut self, id: EndpointId) -> Option<Endpoint> {
-        self.endpoints.get_mut(id.0 as usize)?.take()
+        let mut endpoint = self.endpoints.get_mut(id.0 as usize)?.take()?;
+        endpoint.stop(Registry { epoll: &self.epoll, key: id.0 });
+        Some(endpoint)
     }
 
     /// Serves until [`LoopHandle::stop`], or until no endpoint is left that has a client or can get one. `on_event` is
@@ -226,6 +228,8 @@ impl EventLoop {
                     "{}: the device panicked; it is served no longer",
                     endpoint.device().object()
                 );
+                self.scratch.discard();
+                endpoint.stop(registry);
                 let broken = slot.take();
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
                 on_event(EndpointId(key), Event::Faulted);

@@ -17,6 +17,8 @@ use thiserror::Error;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 16;
+/// Bytes of a path that fit into a socket address in front of a NUL.
+const MAX_PATH: usize = 107;
 /// How often, and at what distance, to try for the lock of a directory: 2 s in all.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
@@ -71,8 +73,11 @@ impl Listener {
     /// [`ListenError`] names the path and the way out.
     pub fn bind(path: &Path) -> Result<Self, ListenError> {
         let io = |error: io::Error| ListenError::Io { path: path.into(), error };
-        let address =
-            SocketAddrUnix::new(path).map_err(|_| ListenError::TooLong { path: path.into() })?;
+        // Linux would take 108 bytes and no NUL behind them, and most clients would not.
+        let address = Some(path)
+            .filter(|path| path.as_os_str().len() <= MAX_PATH)
+            .and_then(|path| SocketAddrUnix::new(path).ok())
+            .ok_or_else(|| ListenError::TooLong { path: path.into() })?;
         // One at a time in a directory: a socket that is bound and does not listen yet looks stale to others.
         let lock = lock_directory(path);
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -132,8 +132,9 @@ refusals! {
     IrqRange { index: u32, start: u32, count: u32 } = EINVAL, STAYS, "irq index {index} has no vectors {start}+{count}";
     /// An action that this index does not know.
     IrqAction { index: u32, flags: u32 } = EINVAL, STAYS, "irq index {index} does not support flags {flags:#x}";
-    /// A pipe, a socket, a file: the kernel takes none of these either.
-    IrqNotEventfd = EINVAL, STAYS, "a descriptor is not an eventfd";
+
+    /// A pipe, a socket, a file: writing to it could take as long as whoever is behind it likes.
+    NotAnEventfd = EINVAL, STAYS, "a descriptor for interrupts is not an eventfd";
 
     // DMA maps.
     /// A map of no bytes.

@@ -20,7 +20,7 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::vec::Drain;
 
-use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, statx};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 
 /// Descriptors that can arrive with one read: the kernel's `SCM_MAX_FD`.
 pub const MAX_RECEIVED_FDS: usize = 253;
@@ -64,9 +64,9 @@ impl Fds {
         self.held.is_empty()
     }
 
-    /// Those held, first ones first.
-    pub fn iter(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.held.iter().map(AsFd::as_fd)
+    /// All, first ones first.
+    pub fn iter(&self) -> std::slice::Iter<'_, OwnedFd> {
+        self.held.iter()
     }
 
     /// Closes all.
@@ -250,16 +250,6 @@ pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
         fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
     }
     Ok(())
-}
-
-/// Whether a descriptor can be an eventfd: of the files that a client can hand over, the anonymous ones alone have no
-/// type. With any other, `O_NONBLOCK` is no promise: a file on a FUSE mount has its writer wait for the client's own
-/// daemon, and `/dev/urandom` in place of an eventfd to be read is ready for ever.
-pub fn may_be_eventfd(fd: BorrowedFd<'_>) -> bool {
-    // Not fstat, which asks that daemon.
-    let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    statx(fd, c"", how, StatxFlags::TYPE)
-        .is_ok_and(|stat| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Unknown)
 }
 
 /// The process that connected, for log lines that name the client; `None` if it lives in a PID namespace that is not

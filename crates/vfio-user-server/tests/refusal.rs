@@ -38,7 +38,7 @@ fn each_refusal_has_its_errno_and_its_consequence() {
         (Refusal::Argsz { argsz: 8 }, EINVAL, false),
         (Refusal::Flags { flags: 3 }, EINVAL, false),
         (Refusal::Descriptors { count: 2 }, EINVAL, false),
-        (Refusal::IrqNotEventfd, EINVAL, false),
+        (Refusal::NotAnEventfd, EINVAL, false),
         (Refusal::DmaExists { address, size }, EEXIST, false),
         (Refusal::DmaFull { limit: 65535 }, ENOSPC, false),
         (Refusal::DmaNotAFile, EINVAL, false),

@@ -296,6 +296,12 @@ impl Client {
         assert_eq!(reply.body, access(region, offset, count, &[]), "echo of a REGION_WRITE");
     }
 
+    /// GET_REGION_INFO of a region, with room for `argsz` bytes.
+    #[track_caller]
+    pub fn region_info(&mut self, index: u32, argsz: u32) -> Reply {
+        self.call(command::DEVICE_GET_REGION_INFO, &words(&[argsz, 0, index, 0, 0, 0, 0, 0]))
+    }
+
     /// SET_IRQS: flags, index, start, count, then bytes (DATA_BOOL) and descriptors (DATA_EVENTFD).
     pub fn set_irqs(&mut self, set: [u32; 4], data: &[u8], fds: &[BorrowedFd<'_>]) -> Reply {
         let mut body = words(&[20 + u32::try_from(data.len()).unwrap()]);
@@ -321,5 +327,45 @@ pub fn count(eventfd: impl AsFd) -> u64 {
         Ok(8) => u64::from_ne_bytes(bytes),
         Err(rustix::io::Errno::AGAIN) => 0,
         other => panic!("eventfd: {other:?}"),
+    }
+}
+
+/// How many descriptors of this process are this eventfd: those of a test's server among them.
+pub fn holders(eventfd: impl AsFd) -> usize {
+    use std::os::fd::AsRawFd;
+    let id_of = |number: &str| {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
+        info.lines().find(|line| line.starts_with("eventfd-id:")).map(str::to_owned)
+    };
+    let id = id_of(&eventfd.as_fd().as_raw_fd().to_string()).expect("not an eventfd");
+    let all = std::fs::read_dir("/proc/self/fd").unwrap();
+    all.filter(|it| id_of(it.as_ref().unwrap().file_name().to_str().unwrap()) == Some(id.clone()))
+        .count()
+}
+
+/// A descriptor to give away that shows when everybody has closed it.
+#[derive(Debug)]
+pub struct Witness {
+    ours: UnixStream,
+    given: Option<UnixStream>,
+}
+
+impl Witness {
+    pub fn new() -> Self {
+        let (ours, given) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        Self { ours, given: Some(given) }
+    }
+
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.given.as_ref().unwrap().as_fd()
+    }
+
+    /// Asserts that nobody but the test holds it.
+    #[track_caller]
+    pub fn expect_closed(mut self) {
+        self.given = None;
+        let read = (&self.ours).read(&mut [0]);
+        assert!(matches!(read, Ok(0)), "a descriptor was kept: {read:?}");
     }
 }

@@ -6,13 +6,15 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use vfio_device::{Context, Description, Made, Vfio, VfioDevice};
+use vfio_device::{BarKind, Context, Description, Made, Region, Vfio, VfioDevice};
 use vfio_user_server::{Endpoint, EventLoop, Listener, LoopHandle};
 
 /// A running server; dropping it stops it.
 pub struct Server {
     directory: tempfile::TempDir,
     handle: LoopHandle,
+    /// The thread, below `/proc`.
+    task: PathBuf,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -28,12 +30,13 @@ impl Server {
             let mut event_loop = EventLoop::new(Duration::ZERO).unwrap();
             let listener = Listener::bind(&path).unwrap();
             let id = event_loop.add(Endpoint::new(device, listener)).unwrap();
-            sender.send(event_loop.handle()).unwrap();
+            let task = Path::new("/proc").join(std::fs::read_link("/proc/thread-self").unwrap());
+            sender.send((event_loop.handle(), task)).unwrap();
             event_loop.run(|_, _| ()).unwrap();
             event_loop.remove(id).unwrap().shut_down();
         });
-        let handle = receiver.recv().unwrap();
-        Self { directory, handle, thread: Some(thread) }
+        let (handle, task) = receiver.recv().unwrap();
+        Self { directory, handle, task, thread: Some(thread) }
     }
 
     /// Serves a description whose registers are a [`Ram`].
@@ -43,6 +46,25 @@ impl Server {
 
     pub fn path(&self) -> PathBuf {
         self.directory.path().join("device.sock")
+    }
+
+    /// Asserts that the loop sleeps while nobody wants anything of it.
+    #[track_caller]
+    pub fn is_asleep(&self) {
+        let used = || {
+            let all = std::fs::read_to_string(self.task.join("schedstat")).unwrap();
+            Duration::from_nanos(all.split(' ').next().unwrap().parse().unwrap())
+        };
+        let before = used();
+        std::thread::sleep(Duration::from_millis(100));
+        let spent = used() - before;
+        assert!(spent < Duration::from_millis(10), "the loop worked for {spent:?} of 100 ms");
+    }
+
+    /// Keeps the loop busy for a while, so that what comes meanwhile lies there all at once.
+    pub fn pause(&self) {
+        self.handle.post(|_| std::thread::sleep(Duration::from_millis(30)));
+        std::thread::sleep(Duration::from_millis(5));
     }
 
     pub fn directory(&self) -> &Path {
@@ -58,6 +80,11 @@ impl Drop for Server {
             result.expect("the server's thread panicked");
         }
     }
+}
+
+/// A PCI device with 4 KiB of registers in BAR 0 and INTx.
+pub fn card() -> Description {
+    Description::pci(1, 2).bar(0, BarKind::Memory32, Region::trapped(0x1000)).intx()
 }
 
 /// A device whose trapped bytes are plain storage, the first 64 KiB of each region. A store of n to offset 0xff0 of
