@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::errors::plain;
 
-/// The value of QEMU's `-device` option for the device at `socket`. `None` if the path is not UTF-8: JSON cannot say it.
+/// The value of QEMU's `-device` option for the device at `socket`; `None` if the path is not UTF-8, as JSON is.
 fn device_argument(socket: &Path) -> Option<String> {
     // QEMU may run somewhere else.
     let path = std::path::absolute(socket).unwrap_or_else(|_| socket.into());

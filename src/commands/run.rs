@@ -1,7 +1,9 @@
 //! `mdev-user run`: QEMU and its devices, in one command.
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +19,7 @@ use vfio_user_server::{Endpoint, EventLoop};
 use super::device_argument;
 use crate::errors::{complain, plain};
 use crate::parents::Parents;
-use crate::signals::Ending;
+use crate::signals::{self, Ending};
 use crate::{cli, sockets};
 
 pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
@@ -41,14 +43,7 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
 
     let child = match command.spawn() {
         Ok(child) => child,
-        Err(error) => {
-            let program = command.get_program().display();
-            complain(format_args!("cannot run {program}: {}", why(&error)));
-            return Ok(ExitCode::from(match error.kind() {
-                io::ErrorKind::NotFound => 127,
-                _ => 126,
-            }));
-        }
+        Err(error) => return Ok(cannot_run(command.get_program(), &error)),
     };
     let status = wait_in_background(child, ending, &event_loop)?;
     event_loop.run(|_, _| ())?;
@@ -92,12 +87,28 @@ fn command(options: &cli::Run) -> Result<Command, &'static str> {
     Ok(command)
 }
 
-fn why(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::NotFound => "there is no such program; is it installed, and on PATH?".into(),
-        io::ErrorKind::PermissionDenied => "it is not an executable file".into(),
-        _ => plain(error),
-    }
+/// Says why, and returns the status that a shell has for it.
+fn cannot_run(program: &OsStr, error: &io::Error) -> ExitCode {
+    const NOT_FOUND: u8 = 127;
+    const NOT_RUN: u8 = 126;
+
+    let absent = "there is no such program; is it installed, and on PATH?".to_owned();
+    let (status, why) = match error.kind() {
+        io::ErrorKind::NotFound => (NOT_FOUND, absent),
+        // A directory on PATH that may not be looked into answers so too.
+        io::ErrorKind::PermissionDenied if !exists(program) => (NOT_FOUND, absent),
+        io::ErrorKind::PermissionDenied => (NOT_RUN, "it is not an executable file".into()),
+        _ => (NOT_RUN, plain(error)),
+    };
+    complain(format_args!("cannot run {}: {why}", program.display()));
+    ExitCode::from(status)
+}
+
+/// Whether there is such a file, for a mere name on PATH.
+fn exists(program: &OsStr) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    program.as_bytes().contains(&b'/')
+        || std::env::split_paths(&path).any(|directory| directory.join(program).exists())
 }
 
 /// Ends the loop when the child has ended, and passes on what the child is to hear.
@@ -119,10 +130,15 @@ fn wait_in_background(
 }
 
 fn pass_on(signal: i32, child: &OwnedFd) {
+    let name = signals::name(signal);
     let signal = Signal::from_named_raw(signal).unwrap_or(Signal::TERM);
-    // What comes from the terminal, Ctrl-C, the child gets as well.
-    if signal == Signal::TERM || !is_foreground() {
-        let _ = pidfd_send_signal(child, signal);
+    if signal != Signal::TERM && is_foreground() {
+        log::debug!("{name}: the terminal has sent it to the command as well");
+        return;
+    }
+    match pidfd_send_signal(child, signal) {
+        Ok(()) => log::debug!("{name}: passed on to the command"),
+        Err(error) => log::debug!("{name}: the command cannot be told: {error}"),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -165,8 +164,9 @@ fn the_readmes_commands_do_what_it_says() {
     // A QEMU that only shows what it is given.
     let directory = tempfile::tempdir().unwrap();
     let qemu = directory.path().join("qemu-system-x86_64");
-    fs::write(&qemu, "#!/bin/sh\nprintf '%s\\n' \"$@\"\n").unwrap();
-    fs::set_permissions(&qemu, fs::Permissions::from_mode(0o755)).unwrap();
+    // Written by a process of its own: while a file is open for writing, in whatever process, it cannot be run.
+    let script = r#"printf '%s\n' '#!/bin/sh' 'printf "%s\n" "$@"' > "$1"; chmod +x "$1""#;
+    assert_eq!(say(shell(script).arg(&qemu)).status, 0);
     let path = format!("{}:/usr/bin:/bin", directory.path().display());
     let pasted =
         |line: &str| say(shell(&line.replacen("mdev-user", "exec $0", 1)).env("PATH", &path));

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -120,8 +121,11 @@ fn its_log_keeps_out_of_the_commands_terminal_unless_asked_for() {
 /// Sends a signal to the program alone while its command, which would tell of any, runs.
 fn signalled(signal: Signal) -> Said {
     let script = "trap 'echo TERM; exit 5' TERM; trap 'echo INT; exit 6' INT; \
-                  trap 'echo HUP; exit 7' HUP; echo up; while :; do sleep 0.01; done";
+                  trap 'echo HUP; exit 7' HUP; echo up; i=0; \
+                  while [ $i -lt 2000 ]; do sleep 0.01; i=$((i+1)); done";
     let (mut command, directory) = run(&["mtty-1"], script);
+    // Should this test run in a terminal: not in its foreground.
+    command.process_group(0);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut byte = [0];
     let mut word = Vec::new();

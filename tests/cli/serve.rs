@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::program::Program;
-use crate::{Said, end, mdev_user, say, shell, socket_of, soon};
+use crate::{Said, end, listening, mdev_user, say, shell, socket_of};
 
 /// Starts a command that serves, with both of its streams in pipes, and waits until it is ready.
 fn start(command: &mut Command) -> (Child, String) {
@@ -150,7 +150,7 @@ fn standard_output_that_nobody_reads_holds_nothing_up() {
     while writer.write(&[b'x'; 4096]).is_ok() {}
     rustix::io::ioctl_fionbio(&writer, false).unwrap();
     let child = serve().arg(&path).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
-    soon("the socket is there", || path.exists());
+    listening(&path);
     drop(crate::client(&path));
     // Read at last, it has what was to be said.
     let mut lines = BufReader::new(&mut reader).lines();
@@ -161,7 +161,7 @@ fn standard_output_that_nobody_reads_holds_nothing_up() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let child = serve().arg(&path).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
-    soon("the socket is there", || path.exists());
+    listening(&path);
     drop(crate::client(&path));
     let said = stop(child, Signal::TERM);
     assert_eq!((said.status, said.err.as_str()), (0, ""));
@@ -169,7 +169,7 @@ fn standard_output_that_nobody_reads_holds_nothing_up() {
     // Closed altogether, all three.
     let script = "exec $0 --log-level warn serve mtty-1 --socket-path \"$1\" <&- >&- 2>&-";
     let child = shell(script).arg(&path).spawn().unwrap();
-    soon("the socket is there", || path.exists());
+    listening(&path);
     drop(crate::client(&path));
     assert_eq!(stop(child, Signal::TERM).status, 0);
     assert!(!path.exists());
