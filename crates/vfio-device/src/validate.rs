@@ -193,6 +193,9 @@ pub(crate) fn check(built: &Built) -> Result<(), DescriptionError> {
     for (region, index) in built.regions.iter().zip(0..) {
         mapping(region).map_err(|fault| DescriptionError::Mapping { region: index, fault })?;
     }
+    if let Some(config) = &built.config {
+        config_space(config, built)?;
+    }
     for (info, index) in built.irqs.iter().zip(0..) {
         let most = match index {
             INTX if is_pci => 1,
@@ -203,10 +206,7 @@ pub(crate) fn check(built: &Built) -> Result<(), DescriptionError> {
             return Err(DescriptionError::IrqCount { index, count: info.count, most });
         }
     }
-    match &built.config {
-        Some(config) => config_space(config, built),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 fn mapping(region: &Region) -> Result<(), &'static str> {
@@ -387,3 +387,6 @@ fn msix_part(
         () => Ok((bar, offset..offset + length)),
     }
 }
+
+#[cfg(test)]
+mod tests;

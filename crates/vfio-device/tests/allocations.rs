@@ -1,0 +1,87 @@
+//! Accesses, levels and timers cost no allocation. Alone in its binary: the count is of the whole process.
+
+#![cfg(test)]
+#![expect(unsafe_code, reason = "an allocator that counts")]
+#![expect(clippy::single_range_in_vec_init, reason = "one area is a list of one")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, eventfd};
+use vfio_device::{
+    BarKind, Context, Description, Errno, IrqAction, IrqData, OpenMode, Region, SharedMemory, Vfio,
+    VfioDevice,
+};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: System does the work.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// States a level and starts timers at each write.
+struct Busy(bool);
+impl VfioDevice for Busy {
+    fn region_read(&mut self, _: u32, _: u64, data: &mut [u8], _: &mut Context) {
+        data.fill(1);
+    }
+    fn region_write(&mut self, _: u32, _: u64, _: &[u8], cx: &mut Context) {
+        self.0 = !self.0;
+        cx.irqs.set_level(0, 0, self.0);
+        (0..4).for_each(|id| cx.timers.start(id, Duration::ZERO));
+    }
+    fn reset(&mut self, _: &mut Context) {}
+    fn timer(&mut self, id: u32, cx: &mut Context) {
+        cx.timers.start(id, Duration::ZERO);
+    }
+}
+
+#[test]
+fn accesses_levels_and_timers_cost_no_allocation() -> Result<(), Errno> {
+    let memory = SharedMemory::new("test", 0x4000)?;
+    let description = Description::pci(0x1234, 0x5678)
+        .bar(0, BarKind::Memory32, Region::trapped(16))
+        .bar(1, BarKind::Memory32, Region::sparse(memory, [0x1000..0x2000]))
+        .intx();
+    let mut device = Vfio::new().alloc(|_| Ok((description, Box::new(Busy(false)))))?;
+    device.register()?;
+    device.open(OpenMode::Exclusive)?;
+    let fd = eventfd(0, EventfdFlags::NONBLOCK)?;
+    device.set_irqs(0, IrqAction::Trigger, 0..1, IrqData::Eventfd([fd].into_iter()))?;
+    let mut data = [0; 64];
+    let mut round = || {
+        device.region_write(0, 0, &data[..4])?;
+        device.region_read(0, 0, &mut data[..4])?;
+        device.region_write(1, 0xff0, &data)?;
+        device.region_read(1, 0x1ff0, &mut data)?;
+        device.region_write(7, 0, &data)?;
+        device.region_read(7, 0, &mut data)?;
+        device.set_irqs(0, IrqAction::Unmask, 0..1, IrqData::<std::vec::IntoIter<_>>::None)?;
+        device.run_timers(Instant::now());
+        device.reset();
+        Ok::<_, Errno>(())
+    };
+    round()?; // the first one makes room for the timers
+    let before = ALLOCATIONS.load(Ordering::Relaxed);
+    for _ in 0..1000 {
+        round()?;
+    }
+    assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
+    Ok(())
+}

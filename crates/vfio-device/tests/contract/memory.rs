@@ -1,0 +1,97 @@
+#![cfg(test)]
+//! Shared memory: sealed, lazy, closed on exec.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+
+use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate};
+use rustix::io::{FdFlags, fcntl_getfd};
+use vfio_device::{Errno, SharedMemory};
+
+/// What a client holds.
+fn sent(memory: &SharedMemory) -> OwnedFd {
+    memory.fd().try_clone_to_owned().unwrap()
+}
+
+#[test]
+fn no_bytes_too_many_bytes_and_names_that_cannot_be_are_refused() {
+    assert_eq!(SharedMemory::new("test", 0).unwrap_err(), Errno::INVAL);
+    for size in [u64::MAX, 1 << 63, i64::MAX.unsigned_abs()] {
+        assert!(SharedMemory::new("test", size).is_err(), "{size:#x}");
+    }
+    assert_eq!(SharedMemory::new("nul\0nul", 4096).unwrap_err(), Errno::INVAL);
+    assert_eq!(SharedMemory::new(&"x".repeat(300), 4096).unwrap_err(), Errno::INVAL);
+}
+
+#[test]
+fn accesses_outside_are_refused() {
+    let memory = SharedMemory::new("test", 100).unwrap();
+    for (offset, length) in [(100, 1), (97, 4), (u64::MAX, 1), (u64::MAX - 3, 8)] {
+        let mut data = vec![7; length];
+        assert_eq!(memory.read(offset, &mut data), Err(Errno::INVAL), "{offset:#x}");
+        assert_eq!(memory.write(offset, &data), Err(Errno::INVAL), "{offset:#x}");
+    }
+    assert_eq!(memory.write(96, &[1, 2, 3, 4]), Ok(()));
+}
+
+#[test]
+fn a_client_can_neither_shrink_nor_grow_nor_seal_it() {
+    let memory = SharedMemory::new("test", 8192).unwrap();
+    let fd = sent(&memory);
+    for size in [0, 4096, 16384] {
+        assert_eq!(ftruncate(&fd, size), Err(Errno::PERM), "{size}");
+    }
+    assert_eq!(fcntl_add_seals(&fd, SealFlags::WRITE), Err(Errno::PERM));
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    assert_eq!(fcntl_get_seals(&fd), Ok(seals));
+    assert_eq!(memory.size(), 8192);
+}
+
+#[test]
+fn a_client_sees_the_same_bytes() {
+    let memory = SharedMemory::new("test", 4096).unwrap();
+    let mut client = File::from(sent(&memory));
+    client.write_all(b"client").unwrap();
+    let mut data = [0; 6];
+    memory.read(0, &mut data).unwrap();
+    assert_eq!(&data, b"client");
+    memory.clone().write(0, b"device").unwrap();
+    let read = rustix::io::pread(&client, &mut data, 0);
+    assert_eq!((read, &data), (Ok(6), b"device"));
+}
+
+#[test]
+fn a_client_cannot_write_what_is_read_only() {
+    let memory = SharedMemory::new_read_only("test", 4096).unwrap();
+    assert!(memory.is_read_only() && !SharedMemory::new("test", 4096).unwrap().is_read_only());
+    memory.write(0, b"rom").unwrap();
+    let client = File::from(sent(&memory));
+    assert_eq!((&client).write(b"x").unwrap_err().raw_os_error(), Some(1)); // EPERM
+    let again =
+        OpenOptions::new().write(true).open(format!("/proc/self/fd/{}", client.as_raw_fd()));
+    assert!(again.is_err() || again.unwrap().write(b"x").is_err());
+    let mut data = [0; 3];
+    assert_eq!(rustix::io::pread(&client, &mut data, 0), Ok(3));
+    assert_eq!(&data, b"rom");
+    memory.write(0, b"still ours").unwrap();
+    let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL | SealFlags::FUTURE_WRITE;
+    assert_eq!(fcntl_get_seals(&client), Ok(seals));
+}
+
+#[test]
+fn a_page_costs_memory_when_it_is_first_written() {
+    let memory = SharedMemory::new("test", 1 << 30).unwrap();
+    let blocks = || File::from(sent(&memory)).metadata().unwrap().blocks() * 512;
+    assert_eq!(blocks(), 0);
+    memory.write(0x1234_5678, &[1]).unwrap();
+    memory.write((1 << 30) - 1, &[1]).unwrap();
+    assert!((8192..=4 << 20).contains(&blocks()), "{} bytes", blocks());
+}
+
+#[test]
+fn the_descriptor_is_closed_on_exec() {
+    let memory = SharedMemory::new("test", 4096).unwrap();
+    assert!(fcntl_getfd(memory.fd()).unwrap().contains(FdFlags::CLOEXEC));
+}
