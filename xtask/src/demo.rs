@@ -82,6 +82,6 @@ fn serve() -> Result<(Tools, Server)> {
     let tools = Tools::prepare()?;
     println!("QEMU {}", tools.qemu().version());
     heading("Serving a two-port serial card on a socket");
-    let server = Server::start(&program, DEVICE_TYPE)?;
+    let server = Server::start(&program, &[DEVICE_TYPE])?;
     Ok((tools, server))
 }

@@ -1,5 +1,6 @@
 //! What a newcomer types. `cargo xtask --help` tells the rest.
 
+mod bench;
 mod cargo;
 mod demo;
 mod report;
@@ -34,6 +35,15 @@ enum Task {
     },
     /// Runs every check that a change must pass, guests included
     Test,
+    /// Measures what a guest waits for a register, and for 64 KiB through a tty
+    ///
+    /// One guest has three serial ports: mtty, mtty served with --poll-us 0, and QEMU's own pci-serial to compare with.
+    /// They take turns. Leave the machine alone meanwhile.
+    Bench {
+        /// How often each takes its turn
+        #[arg(long, default_value_t = 7)]
+        rounds: usize,
+    },
 }
 
 fn main() -> ExitCode {
@@ -41,6 +51,7 @@ fn main() -> ExitCode {
         Task::Demo { interactive: false } => demo::run(),
         Task::Demo { interactive: true } => demo::interact(),
         Task::Test => test::run(),
+        Task::Bench { rounds } => bench::run(rounds),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -21,12 +21,21 @@ pub struct Server {
 
 impl Server {
     /// Starts it and waits for its socket.
-    pub fn start(program: &Path, device_type: &str) -> Result<Self> {
+    ///
+    /// `device` is the type, and options if any.
+    pub fn start(program: &Path, device: &[&str]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("mdev-user-demo-").tempdir()?;
         let socket = directory.path().join("mtty.sock");
-        println!("{} serve {device_type} --socket-path {}", program.display(), socket.display());
+        println!(
+            "{} serve {} --socket-path {}",
+            program.display(),
+            device.join(" "),
+            socket.display()
+        );
         let process = Command::new(program)
-            .args(["serve", device_type, "--socket-path"])
+            .arg("serve")
+            .args(device)
+            .arg("--socket-path")
             .arg(&socket)
             .spawn()?;
         let mut server = Self { process, directory };

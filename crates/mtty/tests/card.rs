@@ -233,6 +233,38 @@ fn a_level_that_holds_fires_once_and_again_at_unmask() {
 }
 
 #[test]
+fn a_driver_that_is_at_work_is_left_in_peace_and_heard_again_when_it_pauses() {
+    let mut card = card("mtty-1");
+    let eventfd = install(&mut card, INTX);
+    store(&mut card, 0, FCR, 0x01);
+    store(&mut card, 0, MCR, 0x08);
+    store(&mut card, 0, IER, 0x01);
+    (0..16).for_each(|value| store(&mut card, 0, THR, value));
+    // As QEMU does it: unmask after each access.
+    let mut signals = fired(&eventfd);
+    for _ in 0..100 {
+        load(&mut card, 0, LSR);
+        unmask(&mut card);
+        signals += fired(&eventfd);
+    }
+    assert_eq!(signals, 5, "one, and one for each of the first few unmasks");
+
+    let at_work = card.next_timer().unwrap();
+    card.run_timers(at_work);
+    assert_eq!(fired(&eventfd), 0, "the driver has been at work until now");
+    let paused = card.next_timer().unwrap();
+    assert!(paused > at_work && paused - at_work < Duration::from_millis(1));
+    card.run_timers(paused);
+    assert_eq!(fired(&eventfd), 1, "the characters are still there");
+    assert_eq!(card.next_timer(), None);
+
+    (0..16).for_each(|_| _ = load(&mut card, 0, RBR));
+    unmask(&mut card);
+    store(&mut card, 0, THR, 0x55);
+    assert_eq!((fired(&eventfd), load(&mut card, 0, IIR)), (1, 0xc4), "a new rise fires at once");
+}
+
+#[test]
 fn both_ports_share_the_level() {
     let mut card = card("mtty-2");
     let eventfd = install(&mut card, INTX);

@@ -222,6 +222,7 @@ impl Device {
             self.config_read(offset, data);
             return Ok(());
         }
+        self.cx.irqs.calm.accessed();
         let mut at = offset;
         let mut rest = data;
         while !rest.is_empty() {
@@ -258,6 +259,7 @@ impl Device {
             self.config_write(offset, data);
             return Ok(());
         }
+        self.cx.irqs.calm.accessed();
         let mut at = offset;
         let mut rest = data;
         while !rest.is_empty() {
@@ -375,11 +377,12 @@ impl Device {
 
     /// When [`run_timers`](Self::run_timers) is to be called next.
     pub fn next_timer(&self) -> Option<Instant> {
-        self.cx.timers.next()
+        [self.cx.timers.next(), self.cx.irqs.calm.due()].into_iter().flatten().min()
     }
 
     /// Calls the device for each timer that is due at `now`.
     pub fn run_timers(&mut self, now: Instant) {
+        self.cx.irqs.run_calm(now);
         self.cx.timers.begin_round();
         while let Some(id) = self.cx.timers.take_due(now) {
             if let Some(ops) = &mut self.ops {

@@ -1,6 +1,8 @@
 //! Interrupts: the device states levels and edges, the client decides what becomes of them
 //! (`VFIO_DEVICE_GET_IRQ_INFO`, `VFIO_DEVICE_SET_IRQS`).
 
+mod calm;
+
 use std::fs::File;
 use std::io::Write;
 use std::ops::{BitOr, Range};
@@ -11,6 +13,7 @@ use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl
 
 use crate::Errno;
 use crate::sources::{Interest, SourceId, Sources};
+use calm::Calm;
 
 /// irq index of INTx (`VFIO_PCI_INTX_IRQ_INDEX`).
 pub const INTX: u32 = 0;
@@ -146,12 +149,14 @@ impl Index {
 ///
 /// The device says what holds ([`set_level`](Self::set_level)) or what has happened ([`trigger`](Self::trigger)),
 /// best in one place and from its state; whether, where and when the client hears of it is settled here. On an
-/// automasked index (INTx) a level fires once, masks itself, and fires again at unmask while it holds. On any other
-/// index a rise of the level fires. With the command register's Interrupt Disable bit set, INTx is held back.
+/// automasked index (INTx) a level fires once, masks itself, and fires again at unmask while it holds; INTx that a
+/// message has unmasked several times while it held fires when the guest pauses. On any other index a rise of the level
+/// fires. With the command register's Interrupt Disable bit set, INTx is held back.
 #[derive(Debug)]
 pub struct Irqs {
     indexes: Vec<Index>,
     intx_disabled: bool,
+    pub(crate) calm: Calm,
 }
 
 impl Irqs {
@@ -161,7 +166,11 @@ impl Irqs {
             enabled: false,
             vectors: (0..info.count).map(|_| Vector::default()).collect(),
         };
-        Self { indexes: infos.iter().map(index).collect(), intx_disabled: false }
+        Self {
+            indexes: infos.iter().map(index).collect(),
+            intx_disabled: false,
+            calm: Calm::default(),
+        }
     }
 
     /// Number of irq indexes.
@@ -180,8 +189,10 @@ impl Irqs {
         let Some(it) = self.indexes.get_mut(index as usize) else { return };
         let is_edge = !it.is_level();
         let Some(it) = it.vectors.get_mut(vector as usize) else { return };
-        if !std::mem::replace(&mut it.level, high) && high {
-            self.deliver(index, vector, is_edge);
+        match (std::mem::replace(&mut it.level, high), high) {
+            (false, true) => self.deliver(index, vector, is_edge),
+            (true, false) if index == INTX => self.calm.reset(),
+            _ => (),
         }
     }
 
@@ -256,7 +267,7 @@ impl Irqs {
                 }
             }),
             (IrqAction::Unmask, data) => {
-                self.each(range, &data, |irqs, vector| irqs.unmask(index, vector))
+                self.each(range, &data, |irqs, vector| irqs.unmask_by_message(index, vector))
             }
         }
     }
@@ -281,6 +292,7 @@ impl Irqs {
         for vector in self.indexes.iter_mut().flat_map(|index| &mut index.vectors) {
             (vector.level, vector.pending) = (false, false);
         }
+        self.calm.reset();
     }
 
     fn disable(&mut self, index: u32, sources: &mut Sources) {
@@ -288,6 +300,9 @@ impl Irqs {
             it.enabled = false;
             it.vectors.iter_mut().for_each(Vector::clear_client);
             sources.remove_unmask(index);
+        }
+        if index == INTX {
+            self.calm.reset();
         }
     }
 

@@ -1,0 +1,135 @@
+//! Keeps INTx from being signalled over and over while the guest is at work on it.
+
+use std::time::{Duration, Instant};
+
+use super::{INTX, Irqs};
+
+/// So often in a row INTx fires at an unmask at once.
+const AT_ONCE: u32 = 4;
+/// From then on it waits for a pause of this length, at most twice as long.
+const PAUSE: Duration = Duration::from_micros(500);
+
+/// Says when INTx, whose level holds, fires again.
+///
+/// A client without KVM's resampler does not see the end of the guest's interrupt handler. QEMU takes each access to a
+/// BAR for it and unmasks, and so does cloud-hypervisor. If INTx fired again at each, a handler that moves a few
+/// thousand bytes would have as many interrupts, each of which costs the client a thread's wake-up and the guest one of
+/// its messages. So after a few the guest is given the time to be done: while it goes on accessing the device, it is at
+/// work; when it pauses and the level still holds, INTx fires.
+#[derive(Debug, Default)]
+pub(crate) struct Calm {
+    /// Unmasks since the level rose.
+    unmasks: u32,
+    due: Option<Instant>,
+    /// The guest has accessed the device since `due` was set.
+    at_work: bool,
+}
+
+impl Calm {
+    /// The level has fallen.
+    pub(crate) fn reset(&mut self) {
+        *self = Self::default();
+    }
+
+    /// The client unmasks while the level holds. Returns whether INTx fires at once.
+    pub(crate) fn unmasked(&mut self) -> bool {
+        self.unmasks = self.unmasks.saturating_add(1);
+        if self.unmasks <= AT_ONCE {
+            return true;
+        }
+        if self.due.is_none() {
+            (self.due, self.at_work) = (Some(Instant::now() + PAUSE), false);
+        }
+        false
+    }
+
+    /// The guest has accessed the device.
+    pub(crate) fn accessed(&mut self) {
+        self.at_work = true;
+    }
+
+    /// When [`run`](Self::run) is to be called; `None` while nothing waits.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Returns whether it is time to fire.
+    pub(crate) fn run(&mut self, now: Instant) -> bool {
+        if self.due.is_none_or(|due| due > now) {
+            return false;
+        }
+        let pauses = !std::mem::take(&mut self.at_work);
+        self.due = if pauses { None } else { Some(now + PAUSE) };
+        pauses
+    }
+}
+
+impl Irqs {
+    /// Lets a vector through again, unless INTx, which the guest is seen to be at work on, is to wait for a pause.
+    pub(super) fn unmask_by_message(&mut self, index: u32, vector: u32) {
+        let Some(it) = self.get(index, vector).filter(|_| index == INTX) else {
+            return self.unmask(index, vector);
+        };
+        let again = it.automasked || self.calm.due().is_some();
+        let repeats = it.level && again && !it.masked && !it.pending;
+        if !repeats || self.calm.unmasked() {
+            self.unmask(index, vector);
+        } else if let Some(it) = self.vector(index, vector) {
+            it.automasked = false;
+        }
+    }
+
+    /// Fires INTx if it waited for a pause and this is one.
+    pub(crate) fn run_calm(&mut self, now: Instant) {
+        if self.calm.run(now) {
+            self.deliver(INTX, 0, false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// At the first unmask at which it does not fire at once.
+    fn waiting() -> Calm {
+        let mut calm = Calm::default();
+        for _ in 0..AT_ONCE {
+            assert!(calm.unmasked());
+            assert_eq!(calm.due(), None);
+        }
+        assert!(!calm.unmasked());
+        calm
+    }
+
+    #[test]
+    fn after_a_few_unmasks_it_waits_for_a_pause() {
+        let mut calm = waiting();
+        let due = calm.due().unwrap();
+        assert!(!calm.run(due - Duration::from_nanos(1)));
+        assert!(calm.run(due));
+        assert_eq!(calm.due(), None, "once");
+        assert!(!calm.unmasked(), "and again only after the next pause");
+    }
+
+    #[test]
+    fn accesses_put_it_off() {
+        let mut calm = waiting();
+        for _ in 0..3 {
+            calm.accessed();
+            let due = calm.due().unwrap();
+            assert!(!calm.unmasked());
+            assert!(!calm.run(due));
+            assert_eq!(calm.due(), Some(due + PAUSE));
+        }
+        assert!(calm.run(calm.due().unwrap()));
+    }
+
+    #[test]
+    fn a_level_that_falls_ends_the_wait_and_the_count() {
+        let mut calm = waiting();
+        calm.reset();
+        assert_eq!(calm.due(), None);
+        assert!(calm.unmasked());
+    }
+}
