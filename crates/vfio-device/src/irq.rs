@@ -325,7 +325,7 @@ impl Irqs {
         // All or nothing: a descriptor that cannot be used leaves what was installed before.
         let files = range
             .clone()
-            .map(|_| fds.next().map(nonblocking).transpose())
+            .map(|_| fds.next().map(eventfd).transpose())
             .collect::<Result<Vec<_>, _>>()?;
         if let Some(it) = self.indexes.get_mut(index as usize) {
             it.enabled = true;
@@ -353,7 +353,7 @@ impl Irqs {
         if fds.len() != range.len() {
             return Err(Errno::INVAL);
         }
-        let files = fds.map(nonblocking).collect::<Result<Vec<_>, _>>()?;
+        let files = fds.map(eventfd).collect::<Result<Vec<_>, _>>()?;
         for (vector, file) in range.zip(files) {
             sources.insert(SourceId::Unmask { index, vector }, file.into(), Interest::READ);
         }
@@ -403,16 +403,14 @@ impl Irqs {
     }
 }
 
-/// A descriptor from a client, made so that no write or read of ours can block on it. What lies in a file system is
-/// refused, as the kernel refuses all that is not an eventfd: there `O_NONBLOCK` is a wish, and the client may be the
-/// one who serves the file system.
-fn nonblocking(fd: OwnedFd) -> Result<File, Errno> {
-    // Not fstat, which would wait for the client's file system to answer.
+/// An eventfd from a client, made so that no write or read of ours blocks on it. As the kernel does, anything else is
+/// refused: what lies in a file system may belong to a daemon of the client's own, for which `O_NONBLOCK` is a wish.
+fn eventfd(fd: OwnedFd) -> Result<File, Errno> {
+    // Not fstat, which would wait for such a daemon. The kernel's anonymous inodes alone have no type.
     let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let mode = statx(&fd, c"", how, StatxFlags::TYPE)?.stx_mode;
-    match FileType::from_raw_mode(mode.into()) {
-        FileType::Unknown | FileType::Fifo | FileType::Socket => (), // an eventfd has no file type
-        _ => return Err(Errno::INVAL),
+    if FileType::from_raw_mode(mode.into()) != FileType::Unknown {
+        return Err(Errno::BADF);
     }
     let flags = fcntl_getfl(&fd)?;
     fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;

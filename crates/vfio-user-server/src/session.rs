@@ -4,10 +4,7 @@
 //! tables of bytes. Every message is complete when it gets here and is gone when it leaves: a refusal cannot put the
 //! stream out of step.
 
-use std::os::fd::OwnedFd;
-
-use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
-use vfio_device::{Device, IrqData, OpenMode};
+use vfio_device::{Device, Errno, IrqData, OpenMode};
 
 use crate::command::Command;
 use crate::dma::DmaMaps;
@@ -249,19 +246,13 @@ fn set_irqs(device: &mut Device, message: Message<'_>, fds: &mut Fds) -> Result<
     let data = match kind {
         IrqSet::DATA_NONE => IrqData::None,
         IrqSet::DATA_BOOL => IrqData::Bool(data),
-        _ if fds.iter().all(is_eventfd) => IrqData::Eventfd(fds.drain()),
-        _ => return Err(Refusal::NotAnEventfd),
+        _ => IrqData::Eventfd(fds.drain()),
     };
-    device.set_irqs(index, action, range, data).map_err(|_| Refusal::IrqAction { index, flags })?;
+    device.set_irqs(index, action, range, data).map_err(|errno| match errno {
+        Errno::BADF => Refusal::NotAnEventfd,
+        _ => Refusal::IrqAction { index, flags },
+    })?;
     Ok(Answer::EMPTY)
-}
-
-/// Whether it is an eventfd, or of its kin: the kernel's anonymous descriptors are inodes without a type, and a write
-/// to one never waits for anybody. As in `check_file` of the DMA maps, a daemon behind a file is not asked.
-fn is_eventfd(fd: &OwnedFd) -> bool {
-    let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    statx(fd, c"", how, StatxFlags::TYPE)
-        .is_ok_and(|stat| FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Unknown)
 }
 
 /// The one kind of data and the one action that the flags must name.

@@ -64,11 +64,6 @@ impl Fds {
         self.held.is_empty()
     }
 
-    /// All, first ones first.
-    pub fn iter(&self) -> std::slice::Iter<'_, OwnedFd> {
-        self.held.iter()
-    }
-
     /// Closes all.
     pub fn clear(&mut self) {
         self.held.clear();

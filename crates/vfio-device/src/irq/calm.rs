@@ -6,8 +6,10 @@ use super::{INTX, Irqs};
 
 /// So often in a row INTx fires at an unmask at once.
 const AT_ONCE: u32 = 4;
-/// From then on it waits for a pause of this length, at most twice as long.
+/// From then on it waits for a pause of this length ...
 const PAUSE: Duration = Duration::from_micros(500);
+/// ... but no longer than for so many of them: a guest may be at work on something else for ever.
+const MOST_PAUSES: u32 = 4;
 
 /// Says when INTx, whose level holds, fires again.
 ///
@@ -21,6 +23,8 @@ pub(crate) struct Calm {
     /// Unmasks since the level rose.
     unmasks: u32,
     due: Option<Instant>,
+    /// Times that `due` was put off.
+    put_off: u32,
     /// The guest has accessed the device since `due` was set.
     at_work: bool,
 }
@@ -38,7 +42,7 @@ impl Calm {
             return true;
         }
         if self.due.is_none() {
-            (self.due, self.at_work) = (Some(Instant::now() + PAUSE), false);
+            (self.due, self.put_off, self.at_work) = (Some(Instant::now() + PAUSE), 0, false);
         }
         false
     }
@@ -58,9 +62,10 @@ impl Calm {
         if self.due.is_none_or(|due| due > now) {
             return false;
         }
-        let pauses = !std::mem::take(&mut self.at_work);
-        self.due = if pauses { None } else { Some(now + PAUSE) };
-        pauses
+        self.put_off += 1;
+        let fires = !std::mem::take(&mut self.at_work) || self.put_off == MOST_PAUSES;
+        self.due = if fires { None } else { Some(now + PAUSE) };
+        fires
     }
 }
 
@@ -123,6 +128,19 @@ mod tests {
             assert_eq!(calm.due(), Some(due + PAUSE));
         }
         assert!(calm.run(calm.due().unwrap()));
+    }
+
+    #[test]
+    fn accesses_do_not_put_it_off_for_ever() {
+        let mut calm = waiting();
+        let fires: Vec<_> = (0..4)
+            .map(|_| {
+                calm.accessed();
+                calm.run(calm.due().unwrap())
+            })
+            .collect();
+        assert_eq!(fires, [false, false, false, true]);
+        assert_eq!(calm.due(), None);
     }
 
     #[test]
