@@ -180,7 +180,7 @@ impl Endpoint {
                 self.accept(registry);
                 (None, false)
             }
-            Token::Connection(id) => (self.attend(id, flags, registry, scratch), true),
+            Token::Connection(id) => (self.attend(id, registry, scratch), true),
             Token::Source(id) => {
                 self.source_ready(id, flags);
                 (None, false)
@@ -239,13 +239,7 @@ impl Endpoint {
         Ok(())
     }
 
-    fn attend(
-        &mut self,
-        id: u32,
-        flags: EventFlags,
-        registry: Registry<'_>,
-        scratch: &mut Scratch,
-    ) -> Option<Event> {
+    fn attend(&mut self, id: u32, registry: Registry<'_>, scratch: &mut Scratch) -> Option<Event> {
         let position = self.clients.iter().position(|client| client.id == id)?;
         let client = self.clients.get_mut(position)?;
         let was_open = client.connection.is_open();
@@ -253,10 +247,7 @@ impl Endpoint {
             return self.finish(user, registry, scratch);
         }
         let client = self.clients.get_mut(position)?;
-        // With an answer stuck in the outbox nothing is read, and a client that is gone would go unnoticed.
-        let gone = client.blocked && flags.intersects(EventFlags::HUP | EventFlags::ERR);
-        let flow =
-            if gone { Flow::Ends } else { client.connection.attend(&mut self.device, scratch) };
+        let flow = client.connection.attend(&mut self.device, scratch);
         let is_open = client.connection.is_open();
         match flow {
             Flow::Ends => {

@@ -80,6 +80,49 @@ fn answers_come_in_order_and_descriptors_stay_with_their_messages_both_ways() {
 }
 
 #[test]
+fn descriptors_wait_for_their_message_behind_others_that_wait() {
+    let server = Server::of(description);
+    let mut client = Client::negotiated(&server.path());
+    let irq = eventfd(0);
+    let read = client::message(1, command::REGION_READ, 0, &access(1, 0, READ, &[]));
+    let set = client::message(2, command::DEVICE_SET_IRQS, 0, &words(&[20, 0x24, 2, 0, 1]));
+    // One read takes all of it, and most must wait until these answers are taken.
+    let bytes = [read.repeat(20), set, read.repeat(2)].concat();
+    let behind = bytes.len() - 2 * read.len();
+    client.send_raw_with_fds(&bytes[..behind], &[irq.as_fd()]);
+    client.send_raw(&bytes[behind..]);
+    std::thread::sleep(Duration::from_millis(20));
+    for at in 0..23 {
+        let reply = client.receive().unwrap().ok();
+        assert_eq!(reply.id, if at == 20 { 2 } else { 1 });
+    }
+    client.set_irqs([0x21, 2, 0, 1], &[], &[]).ok();
+    assert_eq!(count(&irq), 1);
+}
+
+#[test]
+fn descriptors_of_answers_that_waited_are_sent_with_them() {
+    let server = Server::of(description);
+    let mut client = Client::negotiated(&server.path());
+    let mut sending = sender(&client);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0..1000 {
+                let body = words(&[32, 0, 1 + number % 2, 0, 0, 0, 0, 0]);
+                sending.send(command::DEVICE_GET_REGION_INFO, 0, &body, &[]);
+            }
+        });
+        std::thread::sleep(Duration::from_millis(150));
+        for number in 0..1000 {
+            let reply = client.receive().unwrap().ok();
+            let [fd] = &reply.fds[..] else { panic!("answer {number}: {:?}", reply.fds) };
+            let size = rustix::fs::fstat(fd).unwrap().st_size;
+            assert_eq!(size, 0x1_0000 << (number % 2), "answer {number}");
+        }
+    });
+}
+
+#[test]
 fn what_is_not_read_costs_no_memory_and_no_time_and_nobody_else_s_patience() {
     let server = Server::of(description);
     let mut client = Client::negotiated(&server.path());

@@ -158,6 +158,19 @@ fn configuration_space_is_read_whole_and_in_every_piece() {
 }
 
 #[test]
+fn qemu_s_one_read_of_all_4096_bytes_is_answered() {
+    let server = Server::of(|| {
+        Description::pci(1, 2)
+            .capability(vfio_device::Capability::power_management())
+            .extended_capability(vfio_device::Capability::serial_number(0x0102_0304_0506_0708))
+    });
+    let mut client = Client::negotiated(&server.path());
+    let reply = client.call(REGION_READ, &access(CONFIG, 0, 4096, &[])).ok();
+    assert_eq!(reply.size, 32 + 4096);
+    assert_eq!(reply.body[16 + 0x104..16 + 0x10c], [8, 7, 6, 5, 4, 3, 2, 1]);
+}
+
+#[test]
 fn a_read_without_reply_is_not_answered() {
     let (_server, mut client) = served();
     client.send(REGION_READ, NO_REPLY, &access(0, 0, 4, &[]), &[]);

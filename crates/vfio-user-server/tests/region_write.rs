@@ -166,6 +166,20 @@ fn bars_are_sized_by_writing_ones() {
 }
 
 #[test]
+fn a_rom_is_sized_as_qemu_does_it_and_one_that_is_not_there_reads_0() {
+    let with = Server::of(description);
+    let without = Server::of(card);
+    for (server, mask) in [(with, 0xffff_f800_u32), (without, 0)] {
+        let mut client = Client::negotiated(&server.path());
+        assert_eq!(client.read(CONFIG, 0x30, 4), [0; 4]);
+        client.write(CONFIG, 0x30, &0xffff_f800_u32.to_le_bytes());
+        assert_eq!(client.read(CONFIG, 0x30, 4), mask.to_le_bytes());
+        client.write(CONFIG, 0x30, &[0; 4]);
+        assert_eq!(client.read(CONFIG, 0x30, 4), [0; 4]);
+    }
+}
+
+#[test]
 fn a_mebibyte_in_many_pieces_is_one_write() {
     let (_server, mut client) = served();
     for (size, piece) in [(MIB / 2, 1000), (MIB / 2, 65536), (MIB, 4096), (MIB, 199_999)] {

@@ -274,9 +274,11 @@ impl Client {
         assert_eq!((reply.body.len(), reply.u32(0)), (16, 16), "GET_INFO after a refusal");
     }
 
-    /// Asserts that the server has closed this connection (after the replies that were read).
+    /// Asserts that the server has closed this connection (after the replies that were read), and soon: silent ones
+    /// it closes after 5 s in any case.
     #[track_caller]
     pub fn is_closed(&mut self) {
+        self.socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
         let mut rest = Vec::new();
         match self.socket.read_to_end(&mut rest) {
             Ok(_) => assert!(rest.is_empty(), "bytes before the end: {rest:?}"),
