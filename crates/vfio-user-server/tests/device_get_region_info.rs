@@ -33,7 +33,12 @@ fn description() -> Description {
         .bar(4, BarKind::Memory32, Region::sparse(memory(0x20000), nine))
         .rom(Region::trapped(0x800))
         .region(9, Region::trapped(0x30).with_type(0x8000_10de, 1))
-        .region(10, Region::sparse(memory(0x2000), one).with_type(1, 2).read_only())
+        .region(
+            10,
+            Region::sparse(SharedMemory::new_read_only("region-info", 0x2000).unwrap(), one)
+                .with_type(1, 2)
+                .read_only(),
+        )
 }
 
 /// The answer without capabilities.
