@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use log::LevelFilter;
+use vfio_user_server::DEFAULT_POLL;
 
 use crate::device_spec::{DeviceSpec, DeviceSpecParser};
 
@@ -126,7 +127,7 @@ pub struct Polling {
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 50,
+        default_value_t = default_poll_us(),
         allow_negative_numbers = true,
         value_parser = microseconds,
     )]
@@ -138,6 +139,11 @@ fn microseconds(text: &str) -> Result<u64, &'static str> {
         Ok(number @ 0..=1_000_000) => Ok(number),
         Ok(_) | Err(_) => Err("a number from 0 to 1000000"),
     }
+}
+
+/// The server's own default, in microseconds.
+fn default_poll_us() -> u64 {
+    u64::try_from(DEFAULT_POLL.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Polling {

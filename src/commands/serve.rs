@@ -36,15 +36,20 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
     };
     let id = event_loop.add(endpoint)?;
     announce(ready)?;
-    event_loop.run(|_, event| {
-        if options.once && event == Event::ClientLeft {
+    let mut status = ExitCode::SUCCESS;
+    event_loop.run(|_, event| match event {
+        Event::ClientLeft if options.once => handle.stop(),
+        // The log has said it. There is nothing left to serve.
+        Event::Faulted => {
+            status = ExitCode::FAILURE;
             handle.stop();
         }
+        _ => (),
     })?;
     if let Some(endpoint) = event_loop.remove(id) {
         endpoint.shut_down();
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(status)
 }
 
 /// Where clients come from.

@@ -2,25 +2,35 @@
 
 use std::time::Duration;
 
-/// A window that adapts: it opens while the next message tends to come soon, and closes when it does not.
+/// A window that adapts: it is open while messages come in it, and closed while they do not.
 ///
 /// Being woken costs a guest's register access more than everything else together. A loop that polls for a few
-/// microseconds after its answer saves that, if the client has another message soon; if not, it has wasted them. The
-/// rule is the one of KVM's `halt_poll_ns`: a message that came soon after the loop had gone to sleep would have been
-/// caught by a wider window, so it widens; a long silence closes it.
+/// microseconds after its answer saves that, if the client has another message soon; if not, it has wasted them. While
+/// the window is closed, the silence before a message says whether it is worth opening; that silence includes the
+/// wake-up that polling would have saved, so it may be a few times as long as the window. Each message that comes while
+/// the loop polls opens the window fully, each poll in vain halves it. A window that was opened and closed without a
+/// single hit takes twice as long to be opened again, so that a client of the wrong rhythm costs next to nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct PollWindow {
     window: Duration,
     most: Duration,
+    /// Short silences since the window was closed.
+    lively: u32,
+    /// Short silences that it takes to open it.
+    needed: u32,
 }
 
-/// Where a window begins to open.
-const FIRST: Duration = Duration::from_micros(10);
+/// A silence of so many windows is short.
+const SHORT: u32 = 4;
+/// Below this, polling is not worth its own cost.
+const LEAST: Duration = Duration::from_micros(5);
+/// Most short silences that it takes to open a window.
+const MOST_NEEDED: u32 = 1024;
 
 impl PollWindow {
     /// A closed window that opens to `most`; zero ends all polling.
     pub fn new(most: Duration) -> Self {
-        Self { window: Duration::ZERO, most }
+        Self { window: Duration::ZERO, most, lively: 0, needed: 1 }
     }
 
     /// How long to poll now; zero is not at all.
@@ -28,16 +38,28 @@ impl PollWindow {
         self.window
     }
 
-    /// The loop polled for [`length`](Self::length) in vain, slept (if only for an instant), and something came
-    /// `silence` after the last answer.
+    /// A message came while the loop polled.
+    pub fn hit(&mut self) {
+        (self.window, self.needed) = (self.most, 1);
+    }
+
+    /// The loop polled for [`length`](Self::length), if that is not zero, and then slept until a message came, `silence`
+    /// after the last answer.
     pub fn missed(&mut self, silence: Duration) {
-        self.window = if silence > self.most {
-            Duration::ZERO
-        } else if self.window.is_zero() {
-            FIRST.min(self.most)
+        if silence > self.most * SHORT {
+            (self.window, self.lively) = (Duration::ZERO, 0);
+        } else if !self.window.is_zero() {
+            self.window /= 2;
+            if self.window < LEAST {
+                self.window = Duration::ZERO;
+                self.needed = (self.needed * 2).min(MOST_NEEDED);
+            }
         } else {
-            (self.window * 2).min(self.most)
-        };
+            self.lively += 1;
+            if self.lively >= self.needed {
+                (self.window, self.lively) = (self.most, 0);
+            }
+        }
     }
 }
 
@@ -48,37 +70,59 @@ mod tests {
     const US: fn(u64) -> Duration = Duration::from_micros;
 
     #[test]
-    fn it_is_closed_until_messages_come_soon() {
+    fn it_is_closed_until_a_silence_is_short() {
         let mut window = PollWindow::new(US(50));
         assert_eq!(window.length(), US(0));
-        window.missed(US(1_000_000));
+        window.missed(US(201));
         assert_eq!(window.length(), US(0));
+        window.missed(US(200));
+        assert_eq!(window.length(), US(50));
     }
 
     #[test]
-    fn it_opens_by_doubling_up_to_the_most() {
+    fn polls_in_vain_halve_it_and_a_hit_opens_it() {
         let mut window = PollWindow::new(US(50));
-        let lengths: Vec<_> = (0..5)
-            .map(|_| {
-                window.missed(US(30));
-                window.length()
-            })
-            .collect();
-        assert_eq!(lengths, [US(10), US(20), US(40), US(50), US(50)]);
+        window.missed(US(60));
+        window.missed(US(60));
+        window.missed(US(60));
+        assert_eq!(window.length(), Duration::from_nanos(12_500));
+        window.hit();
+        assert_eq!(window.length(), US(50));
     }
 
     #[test]
     fn one_long_silence_closes_it() {
         let mut window = PollWindow::new(US(50));
-        window.missed(US(30));
-        window.missed(US(51));
+        window.missed(US(60));
+        window.missed(US(1_000_000));
         assert_eq!(window.length(), US(0));
+    }
+
+    #[test]
+    fn a_client_that_is_always_a_little_late_is_polled_for_ever_less_often() {
+        let mut window = PollWindow::new(US(50));
+        let polls = |window: &mut PollWindow, messages: u32| {
+            let open = |_| {
+                window.missed(US(100));
+                !window.length().is_zero()
+            };
+            (0..messages).map(open).filter(|open| *open).count()
+        };
+        let first = polls(&mut window, 100);
+        assert!((10..40).contains(&first), "{first}");
+        polls(&mut window, 10_000);
+        let later = polls(&mut window, 10_000);
+        assert!(later < 50, "{later} of 10000");
+        window.hit();
+        assert_eq!(window.length(), US(50));
     }
 
     #[test]
     fn most_zero_ends_all_polling() {
         let mut window = PollWindow::new(US(0));
-        window.missed(US(0));
-        assert_eq!(window.length(), US(0));
+        for _ in 0..10 {
+            window.missed(US(0));
+            assert_eq!(window.length(), US(0));
+        }
     }
 }

@@ -3,6 +3,8 @@
 //!     probe register PORT COUNT    one read of I/O port PORT, the mean of COUNT
 //!     probe tty PATH BYTES         BYTES written to a tty that sends them back, until all have been read
 
+// UNSAFETY: an I/O port is read by an instruction, which the kernel has to allow by a system call.
+
 use std::arch::asm;
 use std::env::args;
 use std::fs::{File, OpenOptions};
