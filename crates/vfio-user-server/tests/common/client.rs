@@ -278,7 +278,13 @@ impl Client {
     /// it closes after 5 s in any case.
     #[track_caller]
     pub fn is_closed(&mut self) {
-        self.socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        self.is_closed_within(Duration::from_secs(2));
+    }
+
+    /// The same, sooner or later.
+    #[track_caller]
+    pub fn is_closed_within(&mut self, time: Duration) {
+        self.socket.set_read_timeout(Some(time)).unwrap();
         let mut rest = Vec::new();
         match self.socket.read_to_end(&mut rest) {
             Ok(_) => assert!(rest.is_empty(), "bytes before the end: {rest:?}"),
