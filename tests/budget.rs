@@ -4,17 +4,17 @@
 //! System calls are counted on the built program, by ptrace. Allocations are counted in a server of this process, on its
 //! thread alone; so this is a binary of its own, with an allocator of its own.
 
-#![expect(unsafe_code, reason = "an allocator that counts")]
+#![expect(unsafe_code, reason = "what the kernel says of a system call is a union")]
 
 #[path = "../crates/vfio-user-server/tests/common/client.rs"]
 mod client;
+#[path = "../crates/vfio-user-server/tests/common/counting.rs"]
+mod counting;
 #[path = "common/program.rs"]
 mod program;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
@@ -35,33 +35,6 @@ const ACCESSES: u64 = 1000;
 /// Registers of port 0: modem control, which line status, modem status and scratch follow; scratch.
 const MCR: u64 = 4;
 const SCR: u64 = 7;
-
-struct Counting;
-
-static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
-
-thread_local! {
-    static COUNTED: Cell<bool> = const { Cell::new(false) };
-}
-
-// SAFETY: System does the work.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if COUNTED.get() {
-            ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
-        }
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 /// Reads four bytes of registers, and writes one now and then, so many accesses in all.
 fn use_registers(client: &mut Client, accesses: u64) {
@@ -90,16 +63,16 @@ fn allocations(poll: Duration) -> u64 {
         let mut event_loop = EventLoop::new(poll).unwrap();
         let id = event_loop.add(Endpoint::new(device, listener)).unwrap();
         sender.send(event_loop.handle()).unwrap();
-        COUNTED.set(true);
+        counting::count(true);
         event_loop.run(|_, _| ()).unwrap();
-        COUNTED.set(false);
+        counting::count(false);
         event_loop.remove(id).unwrap().shut_down();
     });
     let handle = receiver.recv().unwrap();
     let mut client = Client::negotiated(&path);
     use_registers(&mut client, 100);
 
-    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    let before = counting::allocations();
     assert_ne!(before, 0, "the count is of nothing");
     use_registers(&mut client, ACCESSES);
     for _ in 0..100 {
@@ -107,7 +80,7 @@ fn allocations(poll: Duration) -> u64 {
         client.send(REGION_WRITE_MULTI, NO_REPLY, &coalesced(3), &[]);
         assert_eq!(client.read(0, SCR, 1), [2]);
     }
-    let after = ALLOCATIONS.load(Ordering::SeqCst);
+    let after = counting::allocations();
     handle.stop();
     server.join().unwrap();
     after - before

@@ -1,11 +1,11 @@
 //! Accesses, levels and timers cost no allocation. Alone in its binary, for the allocator's sake.
 
 #![cfg(test)]
-#![expect(unsafe_code, reason = "an allocator that counts")]
 #![expect(clippy::single_range_in_vec_init, reason = "one area is a list of one")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "../../vfio-user-server/tests/common/counting.rs"]
+mod counting;
+
 use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
@@ -13,30 +13,6 @@ use vfio_device::{
     BarKind, Context, Description, Errno, IrqAction, IrqData, OpenMode, Region, SharedMemory, Vfio,
     VfioDevice,
 };
-
-struct Counting;
-
-thread_local! {
-    /// Of this thread alone: the test harness allocates when it likes.
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: System does the work.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 /// States a level and starts timers at each write.
 struct Busy(bool);
@@ -81,10 +57,11 @@ fn accesses_levels_and_timers_cost_no_allocation() -> Result<(), Errno> {
         Ok::<_, Errno>(())
     };
     round()?; // the first one makes room for the timers
-    let before = ALLOCATIONS.get();
+    counting::count(true);
+    let before = counting::allocations();
     for _ in 0..1000 {
         round()?;
     }
-    assert_eq!(ALLOCATIONS.get() - before, 0);
+    assert_eq!(counting::allocations() - before, 0);
     Ok(())
 }

@@ -71,13 +71,26 @@ impl LoopHandle {
 /// Serves endpoints, all on the thread that calls [`run`](Self::run).
 ///
 /// ```no_run
-/// # fn device() -> vfio_device::Device { unimplemented!() }
+/// use vfio_device::{BarKind, Context, Description, Region, Vfio, VfioDevice};
 /// use vfio_user_server::{DEFAULT_POLL, Endpoint, EventLoop, Listener};
 ///
+/// /// Four bytes of I/O ports that read as 0x2a.
+/// struct Answer;
+///
+/// impl VfioDevice for Answer {
+///     fn region_read(&mut self, _: u32, _: u64, data: &mut [u8], _: &mut Context) {
+///         data.fill(0x2a);
+///     }
+///     fn region_write(&mut self, _: u32, _: u64, _: &[u8], _: &mut Context) {}
+///     fn reset(&mut self, _: &mut Context) {}
+/// }
+///
+/// let what = Description::pci(0x1234, 0x5678).bar(0, BarKind::Io, Region::trapped(4));
+/// let mut device = Vfio::new().alloc(|_| Ok((what, Box::new(Answer))))?;
+/// device.register()?;
 /// let mut event_loop = EventLoop::new(DEFAULT_POLL)?;
-/// let listener = Listener::bind("/tmp/device.sock".as_ref())?;
-/// event_loop.add(Endpoint::new(device(), listener))?;
-/// event_loop.run(|_, _| ())?;
+/// event_loop.add(Endpoint::new(device, Listener::bind("/tmp/answer.sock".as_ref())?))?;
+/// event_loop.run(|_, event| println!("{event:?}"))?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct EventLoop {

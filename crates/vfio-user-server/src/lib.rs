@@ -1,4 +1,11 @@
 //! A vfio-user protocol server for any [`vfio_device`].
+//!
+//! A [`Listener`] is the socket, an [`Endpoint`] is a device with its socket, an [`EventLoop`] serves any number of them
+//! on one thread; its documentation has a whole server. The modules below are for those who need a part: the messages
+//! ([`wire`]), what is refused and how ([`refusal`]), a conversation without its socket ([`session`]).
+//!
+//! Every message that the specification has a server answer is answered, but for migration (`DEVICE_FEATURE`,
+//! `MIG_DATA_*`), which is refused with ENOTSUP; the server sends none of its own (`DMA_READ`, `DMA_WRITE`).
 
 mod command;
 mod connection;
@@ -18,4 +25,3 @@ pub mod wire;
 pub use endpoint::{Endpoint, Event};
 pub use event_loop::{DEFAULT_POLL, EndpointId, EventLoop, LoopHandle};
 pub use listener::{ListenError, Listener};
-pub use poll_window::PollWindow;

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// the loop polls opens the window fully, each poll in vain halves it. A window that was opened and closed without a
 /// single hit takes twice as long to be opened again, so that a client of the wrong rhythm costs next to nothing.
 #[derive(Clone, Copy, Debug)]
-pub struct PollWindow {
+pub(crate) struct PollWindow {
     window: Duration,
     most: Duration,
     /// Short silences since the window was closed.
@@ -29,23 +29,23 @@ const MOST_NEEDED: u32 = 1024;
 
 impl PollWindow {
     /// A closed window that opens to `most`; zero ends all polling.
-    pub fn new(most: Duration) -> Self {
+    pub(crate) fn new(most: Duration) -> Self {
         Self { window: Duration::ZERO, most, lively: 0, needed: 1 }
     }
 
     /// How long to poll now; zero is not at all.
-    pub fn length(&self) -> Duration {
+    pub(crate) fn length(&self) -> Duration {
         self.window
     }
 
     /// A message came while the loop polled.
-    pub fn hit(&mut self) {
+    pub(crate) fn hit(&mut self) {
         (self.window, self.needed) = (self.most, 1);
     }
 
     /// The loop polled for [`length`](Self::length), if that is not zero, and then slept until a message came, `silence`
     /// after the last answer.
-    pub fn missed(&mut self, silence: Duration) {
+    pub(crate) fn missed(&mut self, silence: Duration) {
         if silence > self.most * SHORT {
             (self.window, self.lively) = (Duration::ZERO, 0);
         } else if !self.window.is_zero() {

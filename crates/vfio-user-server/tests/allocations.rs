@@ -1,10 +1,9 @@
 //! A message costs no allocation on its way in or out. Alone in its binary, for the allocator's sake.
 
 #![cfg(test)]
-#![expect(unsafe_code, reason = "an allocator that counts")]
+#[path = "common/counting.rs"]
+mod counting;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::AsFd;
@@ -12,30 +11,6 @@ use std::os::unix::net::UnixStream;
 
 use vfio_user_server::transport::{Fds, receive, send};
 use vfio_user_server::wire::{Header, RegionAccess};
-
-struct Counting;
-
-thread_local! {
-    /// Of this thread alone: the test harness allocates when it likes.
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: System does the work.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
 
 #[test]
 fn messages_come_and_go_without_allocation() {
@@ -46,7 +21,8 @@ fn messages_come_and_go_without_allocation() {
     let header = Header { msg_size: 32, command: 9, ..Header::default() };
     let access = RegionAccess { count: 4, ..RegionAccess::default() };
 
-    let before = ALLOCATIONS.get();
+    counting::count(true);
+    let before = counting::allocations();
     for round in 0..1000 {
         let mut message = [0; 32];
         let rest = header.encode(&mut message).unwrap();
@@ -62,5 +38,5 @@ fn messages_come_and_go_without_allocation() {
         held.clear();
         assert!(receive(&server, &mut buf, &mut fds).is_err(), "nothing more");
     }
-    assert_eq!(ALLOCATIONS.get(), before);
+    assert_eq!(counting::allocations(), before);
 }

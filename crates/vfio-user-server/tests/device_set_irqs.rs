@@ -3,36 +3,17 @@
 
 #[path = "common/client.rs"]
 mod client;
+#[path = "common/irqs.rs"]
+mod irqs;
 #[path = "common/server.rs"]
 mod server;
 
 use std::os::fd::{AsFd, OwnedFd};
 
 use client::{Client, Witness, command::DEVICE_SET_IRQS, errno::EINVAL, words};
-use server::{Server, card};
-use vfio_device::{Description, IrqFlags};
-
-const NONE: u32 = 1;
-const BOOL: u32 = 2;
-const EVENTFD: u32 = 4;
-const MASK: u32 = 8;
-const UNMASK: u32 = 0x10;
-const TRIGGER: u32 = 0x20;
-
-const INTX: u32 = 0;
-const MSIX: u32 = 2;
-const ERR: u32 = 3;
-const REQ: u32 = 4;
-/// Four vectors that can be masked and do not mask themselves.
-const OWN: u32 = 5;
-
-fn description() -> Description {
-    card().request_irq().irq(MSIX, IrqFlags::MSI, 2048).irq(
-        OWN,
-        IrqFlags::EVENTFD | IrqFlags::MASKABLE,
-        4,
-    )
-}
+use irqs::*;
+use server::Server;
+use vfio_device::Description;
 
 /// A server and a client for which MSI-X and the device's own index are set up, so that nothing is refused for that.
 fn set_up() -> (Server, Client) {

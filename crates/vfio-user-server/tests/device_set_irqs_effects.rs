@@ -5,6 +5,8 @@
 
 #[path = "common/client.rs"]
 mod client;
+#[path = "common/irqs.rs"]
+mod irqs;
 #[path = "common/server.rs"]
 mod server;
 
@@ -12,29 +14,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use client::{Client, NO_REPLY, command, count, eventfd, holders, words};
-use server::{Server, card};
-use vfio_device::{Description, IrqFlags};
-
-const NONE: u32 = 1;
-const BOOL: u32 = 2;
-const EVENTFD: u32 = 4;
-const MASK: u32 = 8;
-const UNMASK: u32 = 0x10;
-const TRIGGER: u32 = 0x20;
-
-const INTX: u32 = 0;
-const MSIX: u32 = 2;
-const REQ: u32 = 4;
-/// Four vectors that can be masked and do not mask themselves.
-const OWN: u32 = 5;
-
-fn description() -> Description {
-    card().request_irq().irq(MSIX, IrqFlags::MSI, 2048).irq(
-        OWN,
-        IrqFlags::EVENTFD | IrqFlags::MASKABLE,
-        4,
-    )
-}
+use irqs::*;
+use server::Server;
 
 fn served() -> (Server, Client) {
     let server = Server::of(description);
