@@ -16,6 +16,8 @@ const NAME: &[u8] = b"PCI Serial/UART";
 struct Port {
     uart: Uart,
     line: Box<dyn Line>,
+    /// Whether an interrupt was pending when the levels were last stated.
+    pending: bool,
 }
 
 /// A card with one or two ports: BAR n is port n.
@@ -27,7 +29,7 @@ pub(crate) struct Card {
 
 impl Card {
     pub(crate) fn new(ports: u32, share: Share) -> Self {
-        let port = |_| Port { uart: Uart::new(), line: Box::new(LoopbackPlug) };
+        let port = |_| Port { uart: Uart::new(), line: Box::new(LoopbackPlug), pending: false };
         Self { ports: (0..ports).map(port).collect(), _share: share }
     }
 
@@ -58,20 +60,22 @@ impl Card {
 
     /// States what holds now: the one place where interrupts and timers follow from the ports.
     fn sync(&mut self, cx: &mut Context) {
-        let (mut intx, mut msi) = (false, false);
+        let mut intx = false;
         for (id, port) in (0..).zip(&mut self.ports) {
             match port.uart.take_timer() {
                 Some(Timer::Start(after)) => cx.timers.start(id, after),
                 Some(Timer::Stop) => cx.timers.stop(id),
                 None => (),
             }
-            // OUT2 stands between INTR and the bus. A message needs no bus line.
             let pending = port.uart.interrupt().is_some();
+            // OUT2 stands between INTR and the bus. A message needs no bus line, and each port sends its own.
             intx |= pending && port.uart.out2();
-            msi |= pending;
+            if pending && !port.pending {
+                cx.irqs.trigger(MSI, 0);
+            }
+            port.pending = pending;
         }
         cx.irqs.set_level(INTX, 0, intx);
-        cx.irqs.set_level(MSI, 0, msi);
     }
 }
 

@@ -377,7 +377,7 @@ impl Uart {
         };
         let half_bits = 2 * (1 + data_bits + parity_bits) + half_stop_bits;
         let divisor = u64::from(u16::from_le_bytes([self.dll, self.dlm]).max(1));
-        // 4 characters of half_bits / 2 bits of 16 * divisor clocks; at most 1.6e15, far from 2^64.
+        // 4 characters of half_bits / 2 bits of 16 * divisor clocks; at most 5.1e16, far from 2^64.
         Duration::from_nanos(32 * half_bits * divisor * 1_000_000_000 / u64::from(CLOCK_HZ))
     }
 }

@@ -216,6 +216,20 @@ fn intx_needs_out2_and_msi_does_not() {
 }
 
 #[test]
+fn each_port_sends_a_message_of_its_own() {
+    let mut card = card("mtty-2");
+    let eventfd = install(&mut card, MSI);
+    for port in [0, 1] {
+        store(&mut card, port, IER, 0x01);
+        store(&mut card, port, THR, 0x55);
+        assert_eq!(fired(&eventfd), 1, "port {port}");
+    }
+    load(&mut card, 0, RBR);
+    store(&mut card, 0, THR, 0x56);
+    assert_eq!(fired(&eventfd), 1, "port 0 once more, while port 1 waits");
+}
+
+#[test]
 fn a_level_that_holds_fires_once_and_again_at_unmask() {
     let mut card = card("mtty-1");
     let eventfd = install(&mut card, INTX);

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::config::{COMMAND, COMMAND_HI_INTX_DISABLE, STATUS, STATUS_INTERRUPT};
 use crate::description::{Built, CONFIG};
-use crate::irq::{INTX, IrqAction, IrqData, Irqs};
+use crate::irq::{INTX, IrqAction, IrqData, Irqs, eventfd};
 use crate::object::{DeviceRef, Registration, State, lock};
 use crate::ops::{Context, VfioDevice};
 use crate::region::{Part, Region};
@@ -108,12 +108,18 @@ impl Device {
         }
         let object = self.object.clone();
         let _one_at_a_time = object.device_set().map(|set| lock(&set.opening));
-        if !in_use && let Some(ops) = &mut self.ops {
-            ops.open(&mut self.cx)?;
-        }
-        self.mode = mode;
         self.users.push(registration);
         self.publish_open_count();
+        // Within `open` the count is 1 already, as in the kernel, and as it is within `close`.
+        if !in_use
+            && let Some(ops) = &mut self.ops
+            && let Err(errno) = ops.open(&mut self.cx)
+        {
+            self.users.clear();
+            self.publish_open_count();
+            return Err(errno);
+        }
+        self.mode = mode;
         Ok(())
     }
 
@@ -222,7 +228,7 @@ impl Device {
             self.config_read(offset, data);
             return Ok(());
         }
-        self.cx.irqs.calm.accessed();
+        self.cx.irqs.holdoff.accessed();
         let mut at = offset;
         let mut rest = data;
         while !rest.is_empty() {
@@ -259,7 +265,7 @@ impl Device {
             self.config_write(offset, data);
             return Ok(());
         }
-        self.cx.irqs.calm.accessed();
+        self.cx.irqs.holdoff.accessed();
         let mut at = offset;
         let mut rest = data;
         while !rest.is_empty() {
@@ -363,26 +369,24 @@ impl Device {
         }
     }
 
-    /// The client, or KVM's resampler, unmasks by eventfd. A descriptor that is at its end, or not an eventfd, would
-    /// wake us for ever: it is let go.
+    /// The client, or KVM's resampler, unmasks by eventfd. One that cannot be read would wake us for ever: it is let go.
     fn unmask_signalled(&mut self, id: SourceId, index: u32, vector: u32) {
         let Some(fd) = self.cx.sources.get(id) else { return };
-        let mut count = [0; 8];
-        match rustix::io::read(fd, &mut count) {
-            Ok(8) => self.cx.irqs.unmask(index, vector),
-            Err(Errno::AGAIN | Errno::INTR) => (),
-            Ok(_) | Err(_) => self.cx.sources.remove(id),
+        match eventfd::take(fd) {
+            Ok(true) => self.cx.irqs.unmask(index, vector),
+            Ok(false) => (),
+            Err(_) => self.cx.sources.remove(id),
         }
     }
 
     /// When [`run_timers`](Self::run_timers) is to be called next.
     pub fn next_timer(&self) -> Option<Instant> {
-        [self.cx.timers.next(), self.cx.irqs.calm.due()].into_iter().flatten().min()
+        [self.cx.timers.next(), self.cx.irqs.holdoff.due()].into_iter().flatten().min()
     }
 
     /// Calls the device for each timer that is due at `now`.
     pub fn run_timers(&mut self, now: Instant) {
-        self.cx.irqs.run_calm(now);
+        self.cx.irqs.run_holdoff(now);
         self.cx.timers.begin_round();
         while let Some(id) = self.cx.timers.take_due(now) {
             if let Some(ops) = &mut self.ops {

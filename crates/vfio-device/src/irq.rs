@@ -1,19 +1,16 @@
 //! Interrupts: the device states levels and edges, the client decides what becomes of them
 //! (`VFIO_DEVICE_GET_IRQ_INFO`, `VFIO_DEVICE_SET_IRQS`).
 
-mod calm;
+pub(crate) mod eventfd;
+mod holdoff;
 
 use std::fs::File;
-use std::io::Write;
 use std::ops::{BitOr, Range};
 use std::os::fd::OwnedFd;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, statx};
-
 use crate::Errno;
 use crate::sources::{Interest, SourceId, Sources};
-use calm::Calm;
+use holdoff::Holdoff;
 
 /// irq index of INTx (`VFIO_PCI_INTX_IRQ_INDEX`).
 pub const INTX: u32 = 0;
@@ -109,20 +106,11 @@ struct Vector {
 }
 
 impl Vector {
-    /// Signals the client, if it wants to know. The eventfd is non-blocking, and one that is full says already what
-    /// there is to say.
+    /// Signals the client, if it wants to know.
     fn fire(&mut self) -> bool {
-        let Some(eventfd) = &mut self.trigger else { return false };
+        let Some(eventfd) = &self.trigger else { return false };
         self.fired += 1;
-        // O_NONBLOCK belongs to the open file, and the client can take it off again. So a full one is not touched.
-        let mut ready = [PollFd::new(eventfd, PollFlags::OUT)];
-        if !poll(&mut ready, Some(&Timespec::default())).is_ok_and(|ready| ready == 1) {
-            return true;
-        }
-        #[expect(clippy::host_endian_bytes, reason = "an eventfd counts in host order")]
-        if let Err(error) = eventfd.write(&1u64.to_ne_bytes()) {
-            log::debug!("interrupt eventfd: {error}");
-        }
+        eventfd::signal(eventfd);
         true
     }
 
@@ -156,7 +144,7 @@ impl Index {
 pub struct Irqs {
     indexes: Vec<Index>,
     intx_disabled: bool,
-    pub(crate) calm: Calm,
+    pub(crate) holdoff: Holdoff,
 }
 
 impl Irqs {
@@ -169,7 +157,7 @@ impl Irqs {
         Self {
             indexes: infos.iter().map(index).collect(),
             intx_disabled: false,
-            calm: Calm::default(),
+            holdoff: Holdoff::default(),
         }
     }
 
@@ -191,7 +179,7 @@ impl Irqs {
         let Some(it) = it.vectors.get_mut(vector as usize) else { return };
         match (std::mem::replace(&mut it.level, high), high) {
             (false, true) => self.deliver(index, vector, is_edge),
-            (true, false) if index == INTX => self.calm.reset(),
+            (true, false) if index == INTX => self.holdoff.reset(),
             _ => (),
         }
     }
@@ -292,7 +280,7 @@ impl Irqs {
         for vector in self.indexes.iter_mut().flat_map(|index| &mut index.vectors) {
             (vector.level, vector.pending) = (false, false);
         }
-        self.calm.reset();
+        self.holdoff.reset();
     }
 
     fn disable(&mut self, index: u32, sources: &mut Sources) {
@@ -302,7 +290,7 @@ impl Irqs {
             sources.remove_unmask(index);
         }
         if index == INTX {
-            self.calm.reset();
+            self.holdoff.reset();
         }
     }
 
@@ -325,7 +313,7 @@ impl Irqs {
         // All or nothing: a descriptor that cannot be used leaves what was installed before.
         let files = range
             .clone()
-            .map(|_| fds.next().map(eventfd).transpose())
+            .map(|_| fds.next().map(eventfd::accept).transpose())
             .collect::<Result<Vec<_>, _>>()?;
         if let Some(it) = self.indexes.get_mut(index as usize) {
             it.enabled = true;
@@ -353,7 +341,7 @@ impl Irqs {
         if fds.len() != range.len() {
             return Err(Errno::INVAL);
         }
-        let files = fds.map(eventfd).collect::<Result<Vec<_>, _>>()?;
+        let files = fds.map(eventfd::accept).collect::<Result<Vec<_>, _>>()?;
         for (vector, file) in range.zip(files) {
             sources.insert(SourceId::Unmask { index, vector }, file.into(), Interest::READ);
         }
@@ -401,18 +389,4 @@ impl Irqs {
     fn vector(&mut self, index: u32, vector: u32) -> Option<&mut Vector> {
         self.indexes.get_mut(index as usize)?.vectors.get_mut(vector as usize)
     }
-}
-
-/// An eventfd from a client, made so that no write or read of ours blocks on it. As the kernel does, anything else is
-/// refused: what lies in a file system may belong to a daemon of the client's own, for which `O_NONBLOCK` is a wish.
-fn eventfd(fd: OwnedFd) -> Result<File, Errno> {
-    // Not fstat, which would wait for such a daemon. The kernel's anonymous inodes alone have no type.
-    let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let mode = statx(&fd, c"", how, StatxFlags::TYPE)?.stx_mode;
-    if FileType::from_raw_mode(mode.into()) != FileType::Unknown {
-        return Err(Errno::BADF);
-    }
-    let flags = fcntl_getfl(&fd)?;
-    fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-    Ok(File::from(fd))
 }

@@ -32,7 +32,7 @@ pub trait VfioDevice: Send {
     /// A store to the trapped bytes of a region other than configuration space, of any length and alignment.
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8], cx: &mut Context);
 
-    /// `VFIO_DEVICE_RESET`, or a reset by a PCI register. Configuration space is back at its reset values already;
+    /// `VFIO_DEVICE_RESET`. Configuration space is back at its reset values already;
     /// levels are low, timers stopped. What the client set up (where interrupts go, which are masked) stays.
     fn reset(&mut self, cx: &mut Context);
 

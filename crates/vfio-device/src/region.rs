@@ -18,7 +18,7 @@ pub struct Region {
     kind: Option<(u32, u32)>,
 }
 
-/// A part of an access that is either all memory or all trapped; `Region::split` yields these.
+/// A part of an access that is either all memory or all trapped; `Region::part` yields these.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     Memory(usize),

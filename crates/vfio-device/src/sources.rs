@@ -17,6 +17,8 @@ pub struct Interest {
 impl Interest {
     /// Readable only.
     pub const READ: Self = Self { readable: true, writable: false };
+    /// Neither, for now.
+    pub const NONE: Self = Self { readable: false, writable: false };
     /// Writable only.
     pub const WRITE: Self = Self { readable: false, writable: true };
     /// Both.
@@ -83,6 +85,16 @@ impl Sources {
     /// (`try_clone`) of a descriptor that is to be read and written elsewhere.
     pub fn watch(&mut self, id: u32, fd: OwnedFd, interest: Interest) {
         self.insert(SourceId::Device(id), fd, interest);
+    }
+
+    /// Changes what the device's number `id` is watched for. A source of no interest is not looked at at all, also when
+    /// its far end hangs up.
+    pub fn set_interest(&mut self, id: u32, interest: Interest) {
+        let entry = self.entries.iter_mut().find(|entry| entry.id == SourceId::Device(id));
+        if let Some(entry) = entry.filter(|entry| entry.interest != interest) {
+            entry.interest = interest;
+            self.generation += 1;
+        }
     }
 
     /// Ends the watch of `id`; its descriptor is closed when the event loop has heard of it.

@@ -146,7 +146,8 @@ impl Connection {
                 return Ok(flow);
             }
         }
-        let room = self.inbox.get_mut(self.end..).unwrap_or_default();
+        let until = self.read_until();
+        let room = self.inbox.get_mut(self.end..until).unwrap_or_default();
         let received = match transport::receive(&self.socket, room, &mut scratch.fds) {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -210,6 +211,14 @@ impl Connection {
         }
         self.make_room();
         Ok(flow)
+    }
+
+    /// Where the next read ends at the latest: a client whose inbox has grown gets no more messages handled in a turn
+    /// than any other.
+    fn read_until(&self) -> usize {
+        let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
+        let begun = Header::decode(waiting).map_or(0, |(header, _)| header.msg_size as usize);
+        (self.start + begun.max(INBOX)).min(self.inbox.len())
     }
 
     /// Makes sure that the next read has somewhere to go.

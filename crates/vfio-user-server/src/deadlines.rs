@@ -28,6 +28,15 @@ impl Deadlines {
         {
             *queued = Some(deadline);
             self.queue.push(Reverse((deadline, key)));
+            self.compact();
+        }
+    }
+
+    /// Forgets entries that were replaced by earlier ones, when they have become the most.
+    fn compact(&mut self) {
+        if self.queue.len() > 2 * self.queued.len() + 64 {
+            let queued = &self.queued;
+            self.queue.retain(|Reverse((at, key))| queued.get(*key as usize) == Some(&Some(*at)));
         }
     }
 
@@ -86,6 +95,17 @@ mod tests {
         deadlines.set(7, Some(at(999)));
         assert_eq!(deadlines.take_due(at(500)), None);
         assert_eq!(deadlines.next(), Some(at(999)));
+    }
+
+    #[test]
+    fn deadlines_that_come_ever_earlier_do_not_pile_up() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut deadlines = Deadlines::default();
+        (1..10_000).rev().for_each(|ms| deadlines.set(0, Some(at(ms))));
+        assert!(deadlines.queue.len() <= 66, "{}", deadlines.queue.len());
+        assert_eq!(deadlines.next(), Some(at(1)));
+        assert_eq!((deadlines.take_due(at(1)), deadlines.take_due(at(20_000))), (Some(0), None));
     }
 
     #[test]

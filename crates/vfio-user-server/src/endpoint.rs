@@ -251,6 +251,9 @@ impl Endpoint {
         let is_open = client.connection.is_open();
         match flow {
             Flow::Ends => {
+                if is_open && !was_open {
+                    log::debug!("{}: {} left at once", self.device.object(), client.connection);
+                }
                 registry.remove(&client.connection);
                 return self.dismiss(position);
             }
@@ -327,6 +330,11 @@ impl Endpoint {
         self.device.take_removed_sources().iter().for_each(|removed| registry.remove(removed));
         self.sources.clear();
         for source in self.device.sources().iter() {
+            if source.interest() == Interest::NONE {
+                // epoll would go on reporting a hang-up. That it is not there is no error.
+                let _ = epoll::delete(registry.epoll, source);
+                continue;
+            }
             let id = self.next_id;
             self.next_id = self.next_id.wrapping_add(1) & (u32::MAX >> KIND_BITS);
             let mut flags = EventFlags::empty();

@@ -19,8 +19,8 @@ use thiserror::Error;
 const BACKLOG: i32 = 16;
 /// Bytes of a path that fit into a socket address in front of a NUL.
 const MAX_PATH: usize = 107;
-/// How often, and at what distance, to try for the lock of a directory: 2 s in all.
-const LOCK_TRIES: u32 = 100;
+/// How often, and at what distance, to try for the lock of a directory: 0.2 s in all.
+const LOCK_TRIES: u32 = 10;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a socket could not be made at a path.
@@ -93,10 +93,12 @@ impl Listener {
             }
             done => done.map_err(|errno| io(errno.into()))?,
         }
-        listen(&socket, BACKLOG).map_err(|errno| io(errno.into()))?;
-        drop(lock);
         let inode = inode(path).map_err(io)?;
-        Ok(Self { socket: socket.into(), own: Some((path.into(), inode)) })
+        // From here on a failure takes the file away again.
+        let listener = Self { socket: socket.into(), own: Some((path.into(), inode)) };
+        listen(&listener, BACKLOG).map_err(|errno| io(errno.into()))?;
+        drop(lock);
+        Ok(listener)
     }
 
     /// Takes a socket over that listens already. Its file, if it has one, is somebody else's.

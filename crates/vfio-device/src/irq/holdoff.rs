@@ -19,7 +19,7 @@ const MOST_PAUSES: u32 = 4;
 /// its messages. So after a few the guest is given the time to be done: while it goes on accessing the device, it is at
 /// work; when it pauses and the level still holds, INTx fires.
 #[derive(Debug, Default)]
-pub(crate) struct Calm {
+pub(crate) struct Holdoff {
     /// Unmasks since the level rose.
     unmasks: u32,
     due: Option<Instant>,
@@ -29,7 +29,7 @@ pub(crate) struct Calm {
     at_work: bool,
 }
 
-impl Calm {
+impl Holdoff {
     /// The level has fallen.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
@@ -75,9 +75,9 @@ impl Irqs {
         let Some(it) = self.get(index, vector).filter(|_| index == INTX) else {
             return self.unmask(index, vector);
         };
-        let again = it.automasked || self.calm.due().is_some();
+        let again = it.automasked || self.holdoff.due().is_some();
         let repeats = it.level && again && !it.masked && !it.pending;
-        if !repeats || self.calm.unmasked() {
+        if !repeats || self.holdoff.unmasked() {
             self.unmask(index, vector);
         } else if let Some(it) = self.vector(index, vector) {
             it.automasked = false;
@@ -85,8 +85,8 @@ impl Irqs {
     }
 
     /// Fires INTx if it waited for a pause and this is one.
-    pub(crate) fn run_calm(&mut self, now: Instant) {
-        if self.calm.run(now) {
+    pub(crate) fn run_holdoff(&mut self, now: Instant) {
+        if self.holdoff.run(now) {
             self.deliver(INTX, 0, false);
         }
     }
@@ -97,57 +97,57 @@ mod tests {
     use super::*;
 
     /// At the first unmask at which it does not fire at once.
-    fn waiting() -> Calm {
-        let mut calm = Calm::default();
+    fn waiting() -> Holdoff {
+        let mut holdoff = Holdoff::default();
         for _ in 0..AT_ONCE {
-            assert!(calm.unmasked());
-            assert_eq!(calm.due(), None);
+            assert!(holdoff.unmasked());
+            assert_eq!(holdoff.due(), None);
         }
-        assert!(!calm.unmasked());
-        calm
+        assert!(!holdoff.unmasked());
+        holdoff
     }
 
     #[test]
     fn after_a_few_unmasks_it_waits_for_a_pause() {
-        let mut calm = waiting();
-        let due = calm.due().unwrap();
-        assert!(!calm.run(due - Duration::from_nanos(1)));
-        assert!(calm.run(due));
-        assert_eq!(calm.due(), None, "once");
-        assert!(!calm.unmasked(), "and again only after the next pause");
+        let mut holdoff = waiting();
+        let due = holdoff.due().unwrap();
+        assert!(!holdoff.run(due - Duration::from_nanos(1)));
+        assert!(holdoff.run(due));
+        assert_eq!(holdoff.due(), None, "once");
+        assert!(!holdoff.unmasked(), "and again only after the next pause");
     }
 
     #[test]
     fn accesses_put_it_off() {
-        let mut calm = waiting();
+        let mut holdoff = waiting();
         for _ in 0..3 {
-            calm.accessed();
-            let due = calm.due().unwrap();
-            assert!(!calm.unmasked());
-            assert!(!calm.run(due));
-            assert_eq!(calm.due(), Some(due + PAUSE));
+            holdoff.accessed();
+            let due = holdoff.due().unwrap();
+            assert!(!holdoff.unmasked());
+            assert!(!holdoff.run(due));
+            assert_eq!(holdoff.due(), Some(due + PAUSE));
         }
-        assert!(calm.run(calm.due().unwrap()));
+        assert!(holdoff.run(holdoff.due().unwrap()));
     }
 
     #[test]
     fn accesses_do_not_put_it_off_for_ever() {
-        let mut calm = waiting();
+        let mut holdoff = waiting();
         let fires: Vec<_> = (0..4)
             .map(|_| {
-                calm.accessed();
-                calm.run(calm.due().unwrap())
+                holdoff.accessed();
+                holdoff.run(holdoff.due().unwrap())
             })
             .collect();
         assert_eq!(fires, [false, false, false, true]);
-        assert_eq!(calm.due(), None);
+        assert_eq!(holdoff.due(), None);
     }
 
     #[test]
     fn a_level_that_falls_ends_the_wait_and_the_count() {
-        let mut calm = waiting();
-        calm.reset();
-        assert_eq!(calm.due(), None);
-        assert!(calm.unmasked());
+        let mut holdoff = waiting();
+        holdoff.reset();
+        assert_eq!(holdoff.due(), None);
+        assert!(holdoff.unmasked());
     }
 }
