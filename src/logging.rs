@@ -1,10 +1,33 @@
 //! The log, on standard error.
+//!
+//! What serves devices must not wait for whoever reads the log, nor for whoever does not. So lines go to a thread that
+//! writes them; when it cannot keep up, lines are lost, and it says how many.
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use log::LevelFilter;
 
-/// Starts the log. `level` comes from the command line and stands above RUST_LOG.
+/// Lines that may wait to be written.
+const WAITING: usize = 1024;
+/// How long the end of the program waits for them.
+const LAST_LINES: Duration = Duration::from_millis(200);
+
+enum Item {
+    Line(Vec<u8>),
+    /// All lines before this one have been written.
+    Mark(SyncSender<()>),
+}
+
+static QUEUE: OnceLock<SyncSender<Item>> = OnceLock::new();
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Starts the log. `level` comes from the command line and stands above RUST_LOG; without both it is info, or warn if
+/// `quiet`.
 pub fn start(level: Option<LevelFilter>, quiet: bool) {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(if quiet { LevelFilter::Warn } else { LevelFilter::Info });
@@ -16,5 +39,54 @@ pub fn start(level: Option<LevelFilter>, quiet: bool) {
         let time = out.timestamp_millis();
         writeln!(out, "{time} {:<5} {}", record.level(), record.args())
     });
+    let (sender, receiver) = sync_channel(WAITING);
+    if thread::Builder::new().name("log".into()).spawn(move || write_out(&receiver)).is_ok() {
+        let _ = QUEUE.set(sender);
+        builder.target(env_logger::Target::Pipe(Box::new(Lines)));
+    }
     builder.init();
+}
+
+/// Waits a moment for the last lines to be written.
+pub fn finish() {
+    let (done, written) = sync_channel(1);
+    if let Some(queue) = QUEUE.get()
+        && queue.try_send(Item::Mark(done)).is_ok()
+    {
+        let _ = written.recv_timeout(LAST_LINES);
+    }
+}
+
+/// Where the logger writes: each call is a line.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let sent = QUEUE.get().map(|queue| queue.try_send(Item::Line(line.to_vec())));
+        if let Some(Err(TrySendError::Full(_))) = sent {
+            LOST.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_out(receiver: &Receiver<Item>) {
+    for item in receiver {
+        // Nobody there to read it: nothing to be done.
+        match item {
+            Item::Line(line) => _ = io::stderr().write_all(&line),
+            Item::Mark(done) => _ = done.try_send(()),
+        }
+        let lost = LOST.swap(0, Ordering::Relaxed);
+        if lost != 0 {
+            let _ = writeln!(
+                io::stderr(),
+                "{lost} lines of the log were lost: nobody read them in time"
+            );
+        }
+    }
 }

@@ -33,6 +33,7 @@ fn main() -> ExitCode {
         Some(Command::Types(options)) => commands::types::print(&options),
         None => return usage::no_command(),
     };
+    logging::finish();
     result.unwrap_or_else(|error| {
         errors::complain(error);
         ExitCode::FAILURE

@@ -204,3 +204,39 @@ fn an_idle_server_uses_no_time_polling_or_not() {
         client.still_in_step();
     }
 }
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("device.sock");
+    let mut server = Command::new(env!("CARGO_BIN_EXE_mdev-user"))
+        .args(["--log-level", "debug", "serve", "mtty-1", "--socket-path"])
+        .arg(&path)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    BufReader::new(server.stdout.as_mut().unwrap()).read_line(&mut String::new()).unwrap();
+    // Some 200 bytes a round, into a pipe of 64 KiB.
+    for _ in 0..1000 {
+        let mut client = Client::connect(&path);
+        client.call(REGION_READ, &[]).refused(22);
+        client.socket.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+    let mut client = Client::connect(&path);
+    client.negotiate();
+    client.still_in_step();
+    kill_process(Pid::from_child(&server), Signal::TERM).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(4);
+    let status = loop {
+        match server.try_wait().unwrap() {
+            Some(status) => break status,
+            None if Instant::now() > deadline => {
+                let _ = server.kill();
+                panic!("it does not end");
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    assert_eq!(status.code(), Some(0));
+}

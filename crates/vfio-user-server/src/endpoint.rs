@@ -12,6 +12,7 @@ use vfio_device::{Device, DeviceRef, Interest, SourceId, Unregister};
 
 use crate::connection::{Connection, Flow, Scratch};
 use crate::listener::Listener;
+use crate::log_limit::LogLimit;
 
 /// How long a client may take to say `VERSION`. QEMU says it at once.
 const GREETING: Duration = Duration::from_secs(5);
@@ -110,6 +111,7 @@ pub struct Endpoint {
     /// Sockets that were connected already when they were handed over.
     handed_over: Vec<UnixStream>,
     next_id: u32,
+    coming_and_going: LogLimit,
     sources: Vec<(SourceId, u32)>,
     sources_seen: u64,
 }
@@ -140,6 +142,7 @@ impl Endpoint {
             clients: Vec::new(),
             handed_over: Vec::new(),
             next_id: 0,
+            coming_and_going: LogLimit::new(),
             sources: Vec::new(),
             sources_seen: 0,
         }
@@ -267,7 +270,8 @@ impl Endpoint {
             Flow::Goes { .. } => (),
         }
         if is_open && !was_open {
-            log::info!("{}: {} is using the device", self.device.object(), client.connection);
+            let text = format!("{} is using the device", client.connection);
+            self.tell(&text);
             return Some(Event::ClientCame);
         }
         None
@@ -304,8 +308,20 @@ impl Endpoint {
             return None;
         }
         self.device.close();
-        log::info!("{}: {} has left", self.name(), client.connection);
+        self.tell(&format!("{} has left", client.connection));
         Some(Event::ClientLeft)
+    }
+
+    /// Says what clients do, which a client can do often.
+    fn tell(&mut self, text: &str) {
+        let name = self.device.object();
+        match self.coming_and_going.admit(Instant::now()) {
+            Some(0) => log::info!("{name}: {text}"),
+            Some(held_back) => {
+                log::info!("{name}: {text} ({held_back} lines like it were left out)")
+            }
+            None => log::debug!("{name}: {text}"),
+        }
     }
 
     fn source_ready(&mut self, id: u32, flags: EventFlags) {

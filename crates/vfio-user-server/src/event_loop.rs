@@ -26,9 +26,20 @@ const WAKE: u64 = u64::MAX;
 /// guest under software emulation takes from one answer to its next access, 50 to 70 us where it was measured.
 pub const DEFAULT_POLL: Duration = Duration::from_micros(100);
 
-/// Names an endpoint on its loop.
+/// Names an endpoint on its loop, and never another one after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct EndpointId(u32);
+pub struct EndpointId {
+    key: u32,
+    generation: u32,
+}
+
+/// A place for an endpoint.
+#[derive(Debug, Default)]
+struct Slot {
+    endpoint: Option<Endpoint>,
+    /// How many endpoints have been here before.
+    generation: u32,
+}
 
 type Message = Box<dyn FnOnce(&mut EventLoop) + Send>;
 
@@ -95,7 +106,7 @@ impl LoopHandle {
 /// ```
 pub struct EventLoop {
     epoll: OwnedFd,
-    endpoints: Vec<Option<Endpoint>>,
+    endpoints: Vec<Slot>,
     deadlines: Deadlines,
     scratch: Scratch,
     window: PollWindow,
@@ -143,26 +154,35 @@ impl EventLoop {
     /// # Errors
     /// When its descriptors cannot be watched; the endpoint is shut down then.
     pub fn add(&mut self, mut endpoint: Endpoint) -> io::Result<EndpointId> {
-        let key = self.endpoints.iter().position(Option::is_none).unwrap_or(self.endpoints.len());
-        let key = u32::try_from(key).unwrap_or(u32::MAX);
-        endpoint.start(Registry { epoll: &self.epoll, key })?;
-        self.deadlines.set(key, endpoint.deadline());
-        match self.endpoints.get_mut(key as usize) {
-            Some(slot) => *slot = Some(endpoint),
-            None => self.endpoints.push(Some(endpoint)),
+        let key = self.endpoints.iter().position(|slot| slot.endpoint.is_none());
+        let key = key.unwrap_or(self.endpoints.len());
+        if key == self.endpoints.len() {
+            self.endpoints.push(Slot::default());
         }
-        Ok(EndpointId(key))
+        let slot = self.endpoints.get_mut(key).ok_or(io::ErrorKind::OutOfMemory)?;
+        let key = u32::try_from(key).unwrap_or(u32::MAX);
+        let registry = Registry { epoll: &self.epoll, key };
+        if let Err(error) = endpoint.start(registry) {
+            endpoint.stop(registry);
+            return Err(error);
+        }
+        self.deadlines.set(key, endpoint.deadline());
+        slot.endpoint = Some(endpoint);
+        Ok(EndpointId { key, generation: slot.generation })
     }
 
     /// An endpoint that is being served.
     pub fn get(&self, id: EndpointId) -> Option<&Endpoint> {
-        self.endpoints.get(id.0 as usize)?.as_ref()
+        let slot = self.endpoints.get(id.key as usize)?;
+        slot.endpoint.as_ref().filter(|_| slot.generation == id.generation)
     }
 
     /// Takes an endpoint off the loop.
     pub fn remove(&mut self, id: EndpointId) -> Option<Endpoint> {
-        let mut endpoint = self.endpoints.get_mut(id.0 as usize)?.take()?;
-        endpoint.stop(Registry { epoll: &self.epoll, key: id.0 });
+        let slot = self.endpoints.get_mut(id.key as usize)?;
+        let mut endpoint = slot.endpoint.take_if(|_| slot.generation == id.generation)?;
+        slot.generation = slot.generation.wrapping_add(1);
+        endpoint.stop(Registry { epoll: &self.epoll, key: id.key });
         Some(endpoint)
     }
 
@@ -219,7 +239,8 @@ impl EventLoop {
 
     /// Whether nothing can happen any more. A loop without endpoints waits for messages that bring some.
     fn is_done(&self) -> bool {
-        let mut endpoints = self.endpoints.iter().flatten().peekable();
+        let mut endpoints =
+            self.endpoints.iter().filter_map(|slot| slot.endpoint.as_ref()).peekable();
         endpoints.peek().is_some() && endpoints.all(Endpoint::is_deserted)
     }
 
@@ -234,7 +255,8 @@ impl EventLoop {
         let registry = Registry { epoll: &self.epoll, key };
         // An entry of something that went earlier in this batch finds nobody.
         let Some(slot) = self.endpoints.get_mut(key as usize) else { return Called::Other };
-        let Some(endpoint) = slot else { return Called::Other };
+        let id = EndpointId { key, generation: slot.generation };
+        let Some(endpoint) = &mut slot.endpoint else { return Called::Other };
         let scratch = &mut self.scratch;
         let result = catch_unwind(AssertUnwindSafe(|| {
             let outcome = what(endpoint, registry, scratch);
@@ -249,15 +271,16 @@ impl EventLoop {
                 );
                 self.scratch.discard();
                 endpoint.stop(registry);
-                let broken = slot.take();
+                let broken = slot.endpoint.take();
+                slot.generation = slot.generation.wrapping_add(1);
                 let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
-                on_event(EndpointId(key), Event::Faulted);
+                on_event(id, Event::Faulted);
                 return Called::Deserted;
             }
         };
         self.deadlines.set(key, deadline);
         if let Some(event) = event {
-            on_event(EndpointId(key), event);
+            on_event(id, event);
         }
         match (deserted, attended) {
             (true, _) => Called::Deserted,

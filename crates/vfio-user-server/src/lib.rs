@@ -14,6 +14,7 @@ pub mod dma;
 mod endpoint;
 mod event_loop;
 mod listener;
+mod log_limit;
 mod poll_window;
 pub mod refusal;
 mod region_info;

@@ -20,8 +20,6 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::vec::Drain;
 
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-
 /// Descriptors that can arrive with one read: the kernel's `SCM_MAX_FD`.
 pub const MAX_RECEIVED_FDS: usize = 253;
 /// Descriptors that [`send`] attaches at most.
@@ -230,21 +228,6 @@ fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
             return Err(error);
         }
     }
-}
-
-/// Sets `O_NONBLOCK`, for eventfds that a client hands over: a write to a full one must not put us to sleep.
-///
-/// The flag belongs to the open file, so the client sees it as well.
-///
-/// # Errors
-///
-/// Those of `fcntl`; EBADF for an `O_PATH` descriptor.
-pub fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
-    let flags = fcntl_getfl(&fd)?;
-    if !flags.contains(OFlags::NONBLOCK) {
-        fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;
-    }
-    Ok(())
 }
 
 /// The process that connected, for log lines that name the client; `None` if it lives in a PID namespace that is not

@@ -7,17 +7,16 @@
 )]
 
 use std::fs::File;
-use std::io::{ErrorKind, IoSlice, Write};
+use std::io::{ErrorKind, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, fstat, memfd_create};
 use rustix::io::{FdFlags, fcntl_getfd};
 use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use vfio_user_server::transport::{Fds, Received, peer_pid, receive, send, set_nonblocking};
+use vfio_user_server::transport::{Fds, Received, peer_pid, receive, send};
 
 /// A client's end and a server's end.
 fn pair() -> (UnixStream, UnixStream) {
@@ -278,18 +277,6 @@ fn an_empty_buffer_is_not_mistaken_for_the_end() {
     let (_client, server) = pair();
     let kind = receive(&server, &mut [], &mut Fds::new()).unwrap_err().kind();
     assert_eq!(kind, ErrorKind::InvalidInput);
-}
-
-#[test]
-fn a_full_eventfd_of_a_client_does_not_block_once_it_is_nonblocking() {
-    let fd = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-    set_nonblocking(&fd).unwrap();
-    set_nonblocking(&fd).unwrap();
-    let mut event = File::from(fd);
-    let most = [[0xfe].as_slice(), &[0xff; 7]].concat();
-    let most = if cfg!(target_endian = "little") { most } else { most.into_iter().rev().collect() };
-    event.write_all(&most).unwrap();
-    assert_eq!(event.write(&[1; 8]).unwrap_err().kind(), ErrorKind::WouldBlock);
 }
 
 #[test]

@@ -257,6 +257,16 @@ fn an_unmask_descriptor_that_cannot_be_read_is_let_go() {
 }
 
 #[test]
+fn an_unmask_eventfd_that_blocks_and_is_empty_holds_up_nobody() {
+    let (mut device, _intx) = intx();
+    let (ours, sent) = event();
+    set_fds(&mut device, INTX, Unmask, vec![sent]).unwrap();
+    rustix::fs::fcntl_setfl(&ours, OFlags::empty()).unwrap();
+    device.source_ready(SourceId::Unmask { index: 0, vector: 0 }, Interest::READ);
+    assert_eq!(device.sources().iter().count(), 1, "it may count again");
+}
+
+#[test]
 fn taking_intx_down_ends_its_unmask_watch() {
     let (mut device, _intx) = intx();
     set_fds(&mut device, INTX, Unmask, vec![event().1]).unwrap();
