@@ -11,13 +11,24 @@ mod signals;
 mod sockets;
 mod usage;
 
+use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
 
 use cli::{Cli, Command};
 
+const PRINT_CAPABILITIES: &str = "--print-capabilities";
+
 fn main() -> ExitCode {
+    // Before anything can be wrong with the rest: a program that starts this one relies on it.
+    if std::env::args_os()
+        .skip(1)
+        .take_while(|word| word != "--")
+        .any(|word| word == PRINT_CAPABILITIES)
+    {
+        return finish(commands::capabilities::print());
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage::report(&error),
@@ -26,13 +37,16 @@ fn main() -> ExitCode {
     let quiet = matches!(cli.command, Some(Command::Run(_)));
     logging::start(cli.log_level, quiet);
     let result = match cli.command {
-        // Whatever else is asked for: a program that starts this one relies on it.
-        _ if cli.print_capabilities => commands::capabilities::print(),
         Some(Command::Serve(options)) => commands::serve::serve(options),
         Some(Command::Run(options)) => commands::run::run(options),
         Some(Command::Types(options)) => commands::types::print(&options),
         None => return usage::no_command(),
     };
+    finish(result)
+}
+
+/// The exit status; after a word about what went wrong.
+fn finish(result: Result<ExitCode, Box<dyn Error>>) -> ExitCode {
     logging::finish();
     result.unwrap_or_else(|error| {
         errors::complain(error);

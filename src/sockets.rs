@@ -35,6 +35,11 @@ fn why(path: &Path, error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => {
             format!("you may not make files in {name}; use another directory")
         }
+        io::ErrorKind::WouldBlock => {
+            format!(
+                "a stale one is there, and another program keeps {name} locked (flock); use another directory"
+            )
+        }
         _ => format!("{}; use another path", plain(error)),
     }
 }

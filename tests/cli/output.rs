@@ -112,7 +112,9 @@ fn capabilities_tell_a_program_what_it_needs() {
     assert_eq!(value["types"], serde_json::json!(["mtty-1", "mtty-2"]));
     assert_eq!(value["features"], serde_json::json!(["fd", "once", "poll-us"]));
     // As with vhost-user's programs, other words are ignored.
-    assert_eq!(json(&["--print-capabilities", "types"]), value);
+    for others in [&["types"][..], &["garbage"], &["--bogus"], &["--version"], &["serve"]] {
+        assert_eq!(json(&[&["--print-capabilities"], others].concat()), value, "{others:?}");
+    }
     assert_eq!(json(&["--log-level", "debug", "--print-capabilities"]), value);
 }
 

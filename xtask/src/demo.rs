@@ -1,5 +1,6 @@
 //! `cargo xtask demo`: a guest's own serial driver drives a card that mdev-user serves.
 
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
 use guest_kit::{Guest, Tools, vfio_user_device};
@@ -65,6 +66,9 @@ pub fn run() -> Result {
 
 /// Leaves the person in the guest's shell.
 pub fn interact() -> Result {
+    if !io::stdin().is_terminal() {
+        return Err("demo --interactive needs a terminal to be interactive with".into());
+    }
     let (tools, server) = serve()?;
     heading("Booting the guest (about 5 s). `poweroff` or Ctrl-A x ends it.");
     let status = Guest::builder(&tools)

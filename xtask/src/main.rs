@@ -3,6 +3,7 @@
 mod bench;
 mod cargo;
 mod demo;
+mod interrupt;
 mod report;
 mod server;
 mod test;
@@ -47,12 +48,13 @@ enum Task {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().task {
+    let task = Arguments::parse().task;
+    let outcome = interrupt::watch().and_then(|()| match task {
         Task::Demo { interactive: false } => demo::run(),
         Task::Demo { interactive: true } => demo::interact(),
         Task::Test => test::run(),
         Task::Bench { rounds } => bench::run(rounds),
-    };
+    });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::interrupt;
 use crate::report::Result;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -38,6 +39,7 @@ impl Server {
             .arg("--socket-path")
             .arg(&socket)
             .spawn()?;
+        interrupt::list(Pid::from_child(&process), directory.path());
         let mut server = Self { process, directory };
         let deadline = Instant::now() + PATIENCE;
         while !socket.metadata().is_ok_and(|file| file.file_type().is_socket()) {
@@ -67,6 +69,7 @@ impl Server {
 
     /// Asks it to end, which it must do by itself and with success.
     pub fn stop(mut self) -> Result {
+        interrupt::forget(Pid::from_child(&self.process));
         kill_process(Pid::from_child(&self.process), Signal::TERM)?;
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -88,6 +91,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        interrupt::forget(Pid::from_child(&self.process));
         // Both fail only when it has ended and was waited for.
         let _ = self.process.kill();
         let _ = self.process.wait();
