@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::LevelFilter;
 
@@ -49,12 +49,19 @@ pub fn start(level: Option<LevelFilter>, quiet: bool) {
 
 /// Waits a moment for the last lines to be written.
 pub fn finish() {
+    let Some(queue) = QUEUE.get() else { return };
+    let deadline = Instant::now() + LAST_LINES;
     let (done, written) = sync_channel(1);
-    if let Some(queue) = QUEUE.get()
-        && queue.try_send(Item::Mark(done)).is_ok()
-    {
-        let _ = written.recv_timeout(LAST_LINES);
+    let mut mark = Item::Mark(done);
+    // Without blocking: a queue that nobody empties is no reason to stay.
+    while let Err(TrySendError::Full(item)) = queue.try_send(mark) {
+        if Instant::now() > deadline {
+            return;
+        }
+        mark = item;
+        thread::sleep(Duration::from_millis(1));
     }
+    let _ = written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
 }
 
 /// Where the logger writes: each call is a line.
@@ -76,17 +83,15 @@ impl Write for Lines {
 
 fn write_out(receiver: &Receiver<Item>) {
     for item in receiver {
+        let lost = LOST.swap(0, Ordering::Relaxed);
         // Nobody there to read it: nothing to be done.
+        if lost != 0 {
+            let what = "lines of the log were lost: nobody read them in time";
+            let _ = writeln!(io::stderr(), "{lost} {what}");
+        }
         match item {
             Item::Line(line) => _ = io::stderr().write_all(&line),
             Item::Mark(done) => _ = done.try_send(()),
-        }
-        let lost = LOST.swap(0, Ordering::Relaxed);
-        if lost != 0 {
-            let _ = writeln!(
-                io::stderr(),
-                "{lost} lines of the log were lost: nobody read them in time"
-            );
         }
     }
 }

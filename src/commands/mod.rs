@@ -8,13 +8,14 @@ pub mod types;
 use std::error::Error;
 use std::io::{self, Write};
 use std::path::Path;
+use std::process;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::errors::plain;
+use crate::errors::{complain, plain};
 
 /// The value of QEMU's `-device` option for the device at `socket`; `None` if the path is not UTF-8, as JSON is.
 fn device_argument(socket: &Path) -> Option<String> {
@@ -55,6 +56,19 @@ fn announce(text: String) -> io::Result<()> {
 }
 
 const PATIENCE: Duration = Duration::from_millis(200);
+
+/// How long the end may take once it has been asked for.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Ends the program in a while, although its loop does not. To say so may take for ever, and is not waited for.
+fn give_up_later() {
+    thread::spawn(|| {
+        thread::sleep(LAST_PATIENCE);
+        thread::spawn(|| complain(format_args!("no end came within {LAST_PATIENCE:?}; giving up")));
+        thread::sleep(Duration::from_millis(200));
+        process::exit(1);
+    });
+}
 
 #[cfg(test)]
 mod tests {

@@ -125,6 +125,7 @@ fn wait_in_background(
     thread::Builder::new().name("wait".into()).spawn(move || {
         let _ = sender.send(child.wait());
         handle.stop();
+        super::give_up_later();
     })?;
     Ok(status)
 }

@@ -3,21 +3,15 @@
 use std::error::Error;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{self, ExitCode};
-use std::thread;
-use std::time::Duration;
+use std::process::ExitCode;
 
 use vfio_user_server::{Endpoint, Event, EventLoop, Listener};
 
 use super::{announce, device_argument, shell_word};
-use crate::errors::complain;
 use crate::inherited::{self, Inherited};
 use crate::parents::Parents;
 use crate::signals::{self, Ending};
 use crate::{cli, sockets};
-
-/// How long the end may take.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
     // Before anything here is opened, which might get the number that `--fd` names.
@@ -33,7 +27,7 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
     ending.each(move |signal| {
         log::info!("{}: ending", signals::name(signal));
         stop.stop();
-        thread::spawn(give_up_later);
+        super::give_up_later();
     })?;
 
     let ready = format!("mdev-user: {label} is ready {}\n", source.describe());
@@ -57,13 +51,6 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
         endpoint.shut_down();
     }
     Ok(status)
-}
-
-/// Ends the program although its loop does not: a client can hold that up (docs/architecture.md).
-fn give_up_later() {
-    thread::sleep(PATIENCE);
-    complain(format_args!("the device did not come to an end within {PATIENCE:?}; giving up"));
-    process::exit(1);
 }
 
 /// Where clients come from.

@@ -1,6 +1,7 @@
 //! Interrupts: the device states levels and edges, the client decides what becomes of them
 //! (`VFIO_DEVICE_GET_IRQ_INFO`, `VFIO_DEVICE_SET_IRQS`).
 
+mod aio;
 pub(crate) mod eventfd;
 mod holdoff;
 
@@ -109,8 +110,12 @@ impl Vector {
     /// Signals the client, if it wants to know.
     fn fire(&mut self) -> bool {
         let Some(eventfd) = &self.trigger else { return false };
+        if let Err(errno) = eventfd::signal(eventfd) {
+            log::debug!("an interrupt's descriptor is no eventfd and is let go: {errno}");
+            self.trigger = None;
+            return false;
+        }
         self.fired += 1;
-        eventfd::signal(eventfd);
         true
     }
 

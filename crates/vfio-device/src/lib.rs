@@ -138,7 +138,6 @@
 //! * **What a driver shares between its devices**: a [`Pool`] whose [`Share`] is a field of the private state, or any
 //!   `Arc` of the driver's own. It goes back when `release` drops it.
 //! * **Teardown in layers**: [`VfioDevice::release`] first, then the fields' `Drop` in their order.
-#![forbid(unsafe_code)]
 
 mod alloc;
 mod config;

@@ -294,9 +294,12 @@ impl Endpoint {
         registry: Registry<'_>,
         scratch: &mut Scratch,
     ) -> Option<Event> {
-        let client = self.clients.get_mut(position)?;
-        while client.connection.attend(&mut self.device, scratch) != Flow::Ends {}
-        registry.remove(&client.connection);
+        while self.clients.get_mut(position)?.connection.attend(&mut self.device, scratch)
+            != Flow::Ends
+        {
+            self.sync_sources(registry);
+        }
+        registry.remove(&self.clients.get(position)?.connection);
         self.dismiss(position)
     }
 
@@ -375,6 +378,7 @@ impl Endpoint {
     pub(crate) fn stop(&mut self, registry: Registry<'_>) {
         self.listener.iter().for_each(|listener| registry.remove(listener));
         self.clients.iter().for_each(|client| registry.remove(&client.connection));
+        self.device.take_removed_sources().iter().for_each(|source| registry.remove(source));
         self.device.sources().iter().for_each(|source| registry.remove(source));
     }
 

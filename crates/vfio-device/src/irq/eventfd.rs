@@ -1,23 +1,24 @@
 //! Eventfds that a client has handed over.
 //!
-//! `O_NONBLOCK` belongs to the open file, which the client shares and can change at any time. So it is set once, and not
-//! relied on.
+//! `O_NONBLOCK` belongs to the open file, which the client shares and can change at any time. So it is not relied on.
 
 use std::fs::File;
-use std::io::{IoSliceMut, Write};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::io::{ErrorKind, IoSliceMut, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, statx};
 use rustix::io::{ReadWriteFlags, preadv2};
 
+use super::aio::Aio;
 use crate::Errno;
 
-/// Takes a descriptor on. As the kernel does, anything but an eventfd is refused: what lies in a file system may belong to
-/// a daemon of the client's own, for which `O_NONBLOCK` is a wish.
+/// Takes a descriptor on. What lies in a file system, pipes and sockets are refused: they may belong to a daemon of the
+/// client's own, for which `O_NONBLOCK` is a wish. Of the kernel's anonymous files that are left, what is not an eventfd
+/// is found out when it is signalled, and let go.
 ///
 /// # Errors
-/// `EBADF` for what is not an eventfd.
+/// `EBADF` for what cannot be an eventfd.
 pub(crate) fn accept(fd: OwnedFd) -> Result<File, Errno> {
     // Not fstat, which would wait for such a daemon. The kernel's anonymous inodes alone have no type.
     let how = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
@@ -30,19 +31,30 @@ pub(crate) fn accept(fd: OwnedFd) -> Result<File, Errno> {
     Ok(File::from(fd))
 }
 
-/// Adds 1, unless the counter is full: then it says already what there is to say.
-///
-/// There is no write that cannot block whatever the flags are. So a full counter is not written, which leaves a client that
-/// takes `O_NONBLOCK` off and fills the counter between the two calls.
-pub(crate) fn signal(mut eventfd: &File) {
+thread_local! {
+    static AIO: Option<Aio> = Aio::new();
+}
+
+/// Adds 1; a counter that is full says already what there is to say. `Err` for what turns out not to be an eventfd.
+pub(crate) fn signal(eventfd: &File) -> Result<(), Errno> {
+    match AIO.try_with(|aio| aio.as_ref().map(|aio| aio.signal(eventfd.as_fd()))) {
+        Ok(Some(result)) => result,
+        Ok(None) | Err(_) => write(eventfd),
+    }
+}
+
+/// The way that is left without asynchronous I/O. A counter that is full is not written, which leaves a client that takes
+/// `O_NONBLOCK` off and fills the counter between the two calls: that one can make us wait.
+fn write(mut eventfd: &File) -> Result<(), Errno> {
     let mut ready = [PollFd::new(eventfd, PollFlags::OUT)];
-    if !poll(&mut ready, Some(&Timespec::default())).is_ok_and(|ready| ready == 1) {
-        return;
+    if poll(&mut ready, Some(&Timespec::default()))? == 1 {
+        #[expect(clippy::host_endian_bytes, reason = "an eventfd counts in host order")]
+        match eventfd.write(&1u64.to_ne_bytes()) {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(Errno::INVAL),
+            Ok(_) | Err(_) => (),
+        }
     }
-    #[expect(clippy::host_endian_bytes, reason = "an eventfd counts in host order")]
-    if let Err(error) = eventfd.write(&1u64.to_ne_bytes()) {
-        log::debug!("interrupt eventfd: {error}");
-    }
+    Ok(())
 }
 
 /// Takes the count. `Ok(false)`: there was none.

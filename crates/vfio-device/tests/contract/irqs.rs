@@ -275,6 +275,15 @@ fn taking_intx_down_ends_its_unmask_watch() {
 }
 
 #[test]
+fn no_signal_is_lost_among_many() {
+    let mut device = device();
+    let (eventfd, sent) = event();
+    set_fds(&mut device, MSI, Trigger, vec![sent]).unwrap();
+    (0..2000).for_each(|count| message(&mut device, count % 2 == 0));
+    assert_eq!((signals(&eventfd), device.irqs().fired(MSI, 0)), (1000, 1000));
+}
+
+#[test]
 fn a_full_eventfd_does_not_block_even_if_the_client_made_it_blocking() {
     let mut device = device();
     let blocking = File::from(eventfd(0, EventfdFlags::CLOEXEC).unwrap());
@@ -282,10 +291,12 @@ fn a_full_eventfd_does_not_block_even_if_the_client_made_it_blocking() {
     set_fds(&mut device, MSI, Trigger, vec![sent]).unwrap();
     assert!(fcntl_getfl(&blocking).unwrap().contains(OFlags::NONBLOCK));
     signal(&blocking, u64::MAX - 1);
+    // And again, after we have taken it over.
+    rustix::fs::fcntl_setfl(&blocking, OFlags::empty()).unwrap();
     for high in [true, false, true] {
         message(&mut device, high);
     }
-    assert_eq!(signals(&blocking), u64::MAX - 1);
+    assert!(signals(&blocking) >= u64::MAX - 1);
 }
 
 #[test]
