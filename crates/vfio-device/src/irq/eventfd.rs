@@ -38,8 +38,10 @@ thread_local! {
 /// Adds 1; a counter that is full says already what there is to say. `Err` for what turns out not to be an eventfd.
 pub(crate) fn signal(eventfd: &File) -> Result<(), Errno> {
     match AIO.try_with(|aio| aio.as_ref().map(|aio| aio.signal(eventfd.as_fd()))) {
-        Ok(Some(result)) => result,
-        Ok(None) | Err(_) => write(eventfd),
+        Ok(Some(Ok(()))) => Ok(()),
+        Ok(Some(Err(Errno::INVAL))) => Err(Errno::INVAL),
+        // Out of memory, say: the interrupt is not to be lost for that.
+        Ok(None | Some(Err(_))) | Err(_) => write(eventfd),
     }
 }
 
