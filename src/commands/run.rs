@@ -111,22 +111,34 @@ fn exists(program: &OsStr) -> bool {
         || std::env::split_paths(&path).any(|directory| directory.join(program).exists())
 }
 
-/// Ends the loop when the child has ended, and passes on what the child is to hear.
+/// Ends the loop when the child has ended, and passes on what the child is to hear. On failure the child is ended.
 fn wait_in_background(
     mut child: Child,
     ending: Ending,
     event_loop: &EventLoop,
 ) -> io::Result<mpsc::Receiver<io::Result<ExitStatus>>> {
-    // Other than a number, it cannot come to mean another process.
-    let process = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())?;
-    ending.each(move |signal| pass_on(signal, &process))?;
     let (sender, status) = mpsc::channel();
+    let (hand_over, handed_over) = mpsc::channel::<Child>();
     let handle = event_loop.handle();
-    thread::Builder::new().name("wait".into()).spawn(move || {
-        let _ = sender.send(child.wait());
-        handle.stop();
-        super::give_up_later();
-    })?;
+    let wait = move || {
+        if let Ok(mut child) = handed_over.recv() {
+            let _ = sender.send(child.wait());
+            handle.stop();
+            super::give_up_later();
+        }
+    };
+    // Other than a number, a pidfd cannot come to mean another process.
+    let watched = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
+        .map_err(io::Error::from)
+        .and_then(|process| ending.each(move |signal| pass_on(signal, &process)))
+        .and_then(|()| thread::Builder::new().name("wait".into()).spawn(wait));
+    if let Err(error) = watched {
+        let _ = child.kill();
+        let _ = child.wait();
+        return Err(error);
+    }
+    // The thread is there, and waits for this.
+    let _ = hand_over.send(child);
     Ok(status)
 }
 
