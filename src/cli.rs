@@ -29,6 +29,7 @@ pub struct Cli {
     pub log_level: Option<LevelFilter>,
 
     /// Print what this program can do, as JSON, and exit
+    // For the help; `main` looks for it before anything else can be wrong.
     #[arg(long)]
     pub print_capabilities: bool,
 

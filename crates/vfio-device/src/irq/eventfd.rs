@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, statx};
-use rustix::io::{ReadWriteFlags, preadv2};
+use rustix::io::{ReadWriteFlags, preadv2, retry_on_intr};
 
 use super::aio::Aio;
 use crate::Errno;
@@ -49,14 +49,18 @@ pub(crate) fn signal(eventfd: &File) -> Result<(), Errno> {
 /// `O_NONBLOCK` off and fills the counter between the two calls: that one can make us wait.
 fn write(mut eventfd: &File) -> Result<(), Errno> {
     let mut ready = [PollFd::new(eventfd, PollFlags::OUT)];
-    if poll(&mut ready, Some(&Timespec::default()))? == 1 {
-        #[expect(clippy::host_endian_bytes, reason = "an eventfd counts in host order")]
-        match eventfd.write(&1u64.to_ne_bytes()) {
-            Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(Errno::INVAL),
-            Ok(_) | Err(_) => (),
-        }
+    if retry_on_intr(|| poll(&mut ready, Some(&Timespec::default())))? != 1 {
+        return Ok(());
     }
-    Ok(())
+    #[expect(clippy::host_endian_bytes, reason = "an eventfd counts in host order")]
+    match eventfd.write(&1u64.to_ne_bytes()) {
+        // It waited after all, and a signal ended that: it was full.
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            Ok(())
+        }
+        Err(_) => Err(Errno::INVAL),
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Takes the count. `Ok(false)`: there was none.

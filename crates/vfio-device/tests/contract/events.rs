@@ -156,11 +156,17 @@ fn the_generation_of_the_sources_changes_when_they_do() {
         step(&mut |cx| cx.sources.watch(1, event().1, Interest::WRITE));
         step(&mut |cx| cx.sources.unwatch(2));
         step(&mut |cx| cx.sources.unwatch(2));
+        step(&mut |cx| cx.sources.set_interest(2, Interest::READ));
+        step(&mut |cx| cx.sources.set_interest(1, Interest::NONE));
+        step(&mut |cx| cx.sources.set_interest(1, Interest::NONE));
+        step(&mut |cx| cx.sources.set_interest(1, Interest::WRITE));
     };
     let (mut device, _) = device(at_reset, |_, _| ());
     device.reset();
     let steps: Vec<_> = counts.try_iter().collect();
-    assert_eq!(steps, [(false, 0), (true, 1), (true, 2), (true, 2), (true, 1), (false, 1)]);
+    let watching = [(false, 0), (true, 1), (true, 2), (true, 2), (true, 1), (false, 1)];
+    let interests = [(false, 1), (true, 1), (false, 1), (true, 1)];
+    assert_eq!(steps, [&watching[..], &interests].concat());
     let left: Vec<_> = device.sources().iter().map(|it| (it.id(), it.interest())).collect();
     assert_eq!(left, [(SourceId::Device(1), Interest::WRITE)]);
     assert_eq!(device.take_removed_sources().len(), 2, "for the event loop to take off");
