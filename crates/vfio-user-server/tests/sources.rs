@@ -23,6 +23,7 @@ const START_TIMER: u64 = 3;
 /// Reads from a host descriptor while it is told to listen.
 struct Listening {
     host: UnixStream,
+    listens: bool,
     received: u8,
     fired: u8,
 }
@@ -33,8 +34,11 @@ impl VfioDevice for Listening {
     }
     fn region_write(&mut self, _: u32, offset: u64, data: &[u8], cx: &mut Context) {
         match offset {
-            LISTEN if data[0] == 0 => cx.sources.set_interest(7, Interest::NONE),
-            LISTEN => cx.sources.set_interest(7, Interest::READ),
+            LISTEN => {
+                self.listens = data[0] != 0;
+                let interest = if self.listens { Interest::READ } else { Interest::NONE };
+                cx.sources.set_interest(7, interest);
+            }
             START_TIMER => cx.timers.start(1, Duration::from_micros(300)),
             _ => (),
         }
@@ -46,7 +50,7 @@ impl VfioDevice for Listening {
         Ok(())
     }
     fn ready(&mut self, id: u32, ready: Interest, cx: &mut Context) {
-        assert_eq!((id, ready.readable), (7, true));
+        assert_eq!((id, ready.readable, self.listens), (7, true, true));
         let mut byte = [0];
         match self.host.read(&mut byte) {
             Ok(1) => self.received += 1,
@@ -63,7 +67,7 @@ impl VfioDevice for Listening {
 fn served() -> (Server, Client, UnixStream) {
     let (ours, host) = UnixStream::pair().unwrap();
     host.set_nonblocking(true).unwrap();
-    let device = Listening { host, received: 0, fired: 0 };
+    let device = Listening { host, listens: false, received: 0, fired: 0 };
     let server = Server::start(move || (card(), Box::new(device)));
     let client = Client::negotiated(&server.path());
     (server, client, ours)
