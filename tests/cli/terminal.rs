@@ -11,11 +11,14 @@ const COUNTS_INTERRUPTS: &str = "\
     while [ -z $n ] && [ $i -lt 1000 ]; do sleep 0.01; i=$((i+1)); done; \
     sleep 0.2; echo got $n; exit 9";
 
-/// What appears on a terminal in which `command` runs and Ctrl-C is typed once `up` has appeared.
+/// What appears on a terminal in which `command` runs and Ctrl-C is typed once `up` has appeared,
+/// the command's status last. The shell between gets the Ctrl-C too: without its trap some shells
+/// (dash) end of it before they can say the status.
 fn interrupted(command: &str) -> String {
     let mut script = Command::new("script");
-    script.args(["-qefc", command, "/dev/null"]);
+    script.args(["-qefc", &format!("trap : INT; {command}; echo status $?"), "/dev/null"]);
     plain(&mut script);
+    script.env("SHELL", "/bin/sh");
     let mut child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let mut keyboard = child.stdin.take().unwrap();
     let mut screen = child.stdout.take().unwrap();
@@ -41,10 +44,7 @@ fn interrupted(command: &str) -> String {
 fn ctrl_c_ends_serve() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("up.sock");
-    let shown = interrupted(&format!(
-        "{PROGRAM} serve mtty-1 --socket-path {}; echo status $?",
-        path.display()
-    ));
+    let shown = interrupted(&format!("{PROGRAM} serve mtty-1 --socket-path {}", path.display()));
     assert!(shown.contains("SIGINT: ending") && shown.contains("status 0"), "{shown}");
     assert!(!path.exists());
 }
@@ -55,7 +55,7 @@ fn ctrl_c_reaches_the_command_of_run_once_and_the_command_decides() {
     let script = directory.path().join("command");
     fs::write(&script, COUNTS_INTERRUPTS).unwrap();
     let shown = interrupted(&format!(
-        "XDG_RUNTIME_DIR={} {PROGRAM} --log-level debug run mtty-1 -- /bin/sh {}; echo status $?",
+        "XDG_RUNTIME_DIR={} {PROGRAM} --log-level debug run mtty-1 -- /bin/sh {}",
         directory.path().display(),
         script.display()
     ));
