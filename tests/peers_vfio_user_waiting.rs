@@ -47,6 +47,8 @@ fn a_silent_client_a_half_message_and_a_deaf_client_hold_up_nobody() {
 fn it_ends_when_told_to_whatever_its_clients_are_doing() {
     let watched = Watched::serve();
     let _silent = watched.connect();
+    let mut half = watched.connect();
+    half.send_raw(&header(1, VERSION, 1000, 0));
     let mut deaf = watched.negotiated();
     ask_until_nothing_goes_in(&mut deaf);
     drop(watched); // asserts status 0 within 10 s, and no socket left

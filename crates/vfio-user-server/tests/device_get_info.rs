@@ -59,6 +59,14 @@ fn a_pci_device_has_9_regions_5_irq_indexes_and_both_flags() {
 }
 
 #[test]
+fn fields_that_only_the_answer_has_may_hold_anything() {
+    let server = Server::of(|| Description::pci(1, 2));
+    let mut client = Client::negotiated(&server.path());
+    let reply = client.call(DEVICE_GET_INFO, &words(&[16, !0, !0, !0])).ok();
+    assert_eq!(reply.body, words(&[16, 0x3, 9, 5]));
+}
+
+#[test]
 fn the_reset_flag_can_be_left_out() {
     let server = Server::of(|| Description::pci(1, 2).without_reset_flag());
     let mut client = Client::negotiated(&server.path());

@@ -78,3 +78,11 @@ fn an_index_that_the_device_does_not_use_has_no_vectors() {
         assert_eq!(reply.body, words(&[16, 0, index, 0]));
     }
 }
+
+#[test]
+fn fields_that_only_the_answer_has_may_hold_anything() {
+    let server = Server::of(description);
+    let mut client = Client::negotiated(&server.path());
+    let reply = client.call(DEVICE_GET_IRQ_INFO, &words(&[16, !0, 0, !0])).ok();
+    assert_eq!(reply.body, words(&[16, 7, 0, 1]));
+}

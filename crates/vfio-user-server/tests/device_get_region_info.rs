@@ -80,6 +80,12 @@ fn an_index_beyond_the_last_is_refused() {
         client.region_info(index, 32).refused(EINVAL);
         client.still_in_step();
     }
+    // Without regions of its own a PCI device has nine.
+    let server = Server::of(|| Description::pci(1, 2));
+    let mut client = Client::negotiated(&server.path());
+    client.region_info(8, 32).ok();
+    client.region_info(9, 32).refused(EINVAL);
+    client.still_in_step();
 }
 
 #[test]
@@ -171,7 +177,31 @@ fn without_room_for_the_capabilities_the_answer_says_how_much_it_takes() {
     for argsz in [32, 33, 79] {
         let reply = client.region_info(2, argsz).ok();
         assert_eq!(reply.body, plain(80, READ | WRITE | MMAP, 2, 0x8000), "argsz {argsz}");
+        assert_eq!(reply.fds.len(), 1, "MMAP says that a descriptor comes along");
     }
+}
+
+#[test]
+fn qemu_asks_again_with_the_size_that_it_was_told() {
+    let area = Vec::from_iter([0x1000].map(|start| start..0x3000));
+    let server = Server::of(move || {
+        Description::pci(1, 2).bar(2, BarKind::Memory32, Region::sparse(memory(0x4000), area))
+    });
+    let mut client = Client::negotiated(&server.path());
+    let first = client.region_info(2, 32).ok();
+    assert_eq!((first.u32(0), first.body.len(), first.u32(4) & CAPS), (64, 32, 0));
+    let second = client.region_info(2, first.u32(0)).ok();
+    assert_eq!((second.u32(0), second.body.len(), second.u32(4) & CAPS), (64, 64, CAPS));
+    assert_eq!((second.u64(48), second.u64(56), second.fds.len()), (0x1000, 0x2000, 1));
+}
+
+#[test]
+fn fields_that_only_the_answer_has_may_hold_anything() {
+    let server = Server::of(description);
+    let mut client = Client::negotiated(&server.path());
+    let asked = words(&[32, !0, 1, !0, !0, !0, !0, !0]);
+    let reply = client.call(DEVICE_GET_REGION_INFO, &asked).ok();
+    assert_eq!(reply.body, plain(32, READ | WRITE, 1, 0x1000));
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 #[path = "common/client.rs"]
 mod client;
+#[path = "common/heard.rs"]
+mod heard;
 #[path = "common/server.rs"]
 mod server;
 
@@ -51,6 +53,21 @@ fn registers_and_configuration_space_are_as_at_the_start() {
     assert_eq!((reply.size, reply.fds.len()), (16, 0));
     assert_eq!(client.read(0, 0, 4), [0; 4]);
     assert_eq!(client.read(7, 0, 256), config);
+}
+
+#[test]
+fn the_device_hears_of_it_once_and_maps_stay() {
+    let log = heard::Log::default();
+    let device = heard::Heard { log: log.clone(), busy: None };
+    let server = Server::start(move || (card(), Box::new(device)));
+    let mut client = Client::negotiated(&server.path());
+    let map = words(&[32, 3, 0, 0, 0, 0, 0x1000, 0]);
+    client.call(command::DMA_MAP, &map).ok();
+    client.call(DEVICE_RESET, &[0]).refused(EINVAL);
+    assert_eq!(log.all(), ["open"]);
+    client.call(DEVICE_RESET, &[]).ok();
+    assert_eq!(log.all(), ["open", "reset"]);
+    client.call(command::DMA_MAP, &map).refused(errno::EEXIST);
 }
 
 #[test]

@@ -60,6 +60,11 @@ fn an_index_beyond_the_last_is_refused() {
         refused(&mut client, [NONE | TRIGGER, index, 0, 0], &[]);
         refused(&mut client, [NONE | TRIGGER, index, 0, 1], &[]);
     }
+    // Without indexes of its own a PCI device has five.
+    let server = Server::of(|| Description::pci(1, 2));
+    let mut client = Client::negotiated(&server.path());
+    refused(&mut client, [NONE | TRIGGER, 5, 0, 0], &[]);
+    refused(&mut client, [NONE | TRIGGER, 5, 0, 1], &[]);
 }
 
 #[test]

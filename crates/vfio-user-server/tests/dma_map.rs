@@ -140,6 +140,43 @@ fn a_map_over_another_is_refused_with_eexist_and_the_other_stays() {
         client.call(DMA_MAP, &again).refused(EEXIST);
         client.still_in_step();
     }
+    // The very same, but for offset, file or protection.
+    let other = memory("another-map");
+    for (again, fd) in [
+        (map(3, 0x1000, 0x4000, 0x2000), &file),
+        (map(3, 0, 0x4000, 0x2000), &other),
+        (map(1, 0, 0x4000, 0x2000), &file),
+    ] {
+        client.call_with_fds(DMA_MAP, &again, &[fd.as_fd()]).refused(EEXIST);
+        client.still_in_step();
+    }
+}
+
+#[test]
+fn the_65536th_map_is_refused_with_enospc_and_the_others_stay() {
+    let server = Server::of(card);
+    let mut client = Client::negotiated(&server.path());
+    let page = |n: u64| map(3, 0, n << 12, 0x1000);
+    let most: Vec<u8> =
+        (0..65_535).flat_map(|n| client::message(1, DMA_MAP, NO_REPLY, &page(n))).collect();
+    client.send_raw(&most);
+    client.call(DMA_MAP, &page(65_535)).refused(ENOSPC);
+    client.still_in_step();
+    client.call(DMA_MAP, &page(65_534)).refused(EEXIST);
+    let last = [&client::words(&[24, 0])[..], &page(65_534)[16..]].concat();
+    client.call(client::command::DMA_UNMAP, &last).ok();
+    client.call(DMA_MAP, &page(65_535)).ok();
+}
+
+#[test]
+fn a_map_may_be_of_any_size() {
+    let server = Server::of(card);
+    let mut client = Client::negotiated(&server.path());
+    let size = (8 << 40) + 0x1000;
+    client.call(DMA_MAP, &map(3, 0, 0, size)).ok();
+    client.still_in_step();
+    client.call(DMA_MAP, &map(3, 0, size - 0x1000, 0x1000)).refused(EEXIST);
+    client.call(DMA_MAP, &map(3, 0, size, 1 << 62)).ok();
 }
 
 #[test]
@@ -159,6 +196,15 @@ fn another_device_s_bar_is_mapped_without_a_descriptor() {
     let mut client = Client::negotiated(&server.path());
     assert_eq!(client.call(DMA_MAP, &map(3, 0, 0xfebe_1000, 0xf000)).ok().size, 16);
     assert_eq!(client.call(DMA_MAP, &map(1, 0, 0xfffc_0000, 0x4_0000)).ok().size, 16);
+}
+
+#[test]
+fn larger_pages_agreed_on_do_not_bind_a_map() {
+    let server = Server::of(card);
+    let mut client = Client::connect(&server.path());
+    let json = r#"{"capabilities":{"pgsizes":65536}}"#;
+    client.call(client::command::VERSION, &client::version(0, 0, json)).ok();
+    client.call(DMA_MAP, &map(3, 0, 0x1000, 0x1000)).ok();
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn well_formed(number: u16) -> Vec<u8> {
         command::DEVICE_SET_IRQS => words(&[20, 0x21, 0, 0, 0]),
         command::REGION_READ => access(0, 0, 4, &[]),
         command::REGION_WRITE => access(0, 0, 4, &[1; 4]),
+        999 => vec![0; 5],
         _ => Vec::new(),
     }
 }
@@ -229,10 +230,21 @@ fn cloud_hypervisor_s_0_1_is_answered_with_0_0() {
 #[test]
 fn a_proposal_may_leave_everything_out() {
     let server = Server::of(card);
-    for body in [vec![0; 4], version(0, 0, "{}"), version(0, 7, r#"{"capabilities":{}}"#)] {
+    let limits = r#"{"capabilities":{"max_msg_fds":1024,"max_data_xfer_size":1048576}}"#;
+    for body in [
+        vec![0; 4],
+        version(0, 0, "{}"),
+        version(0, 7, r#"{"capabilities":{}}"#),
+        version(0, 0, limits),
+    ] {
+        // The one before has left: each is served.
         let mut client = Client::connect(&server.path());
         let reply = client.call(command::VERSION, &body).ok();
         assert_eq!((reply.u32(0), reply.body.last()), (0, Some(&0)));
+        let text = String::from_utf8(reply.body[4..].to_vec()).unwrap();
+        for limit in [r#""max_msg_fds":16"#, r#""max_data_xfer_size":1048576"#] {
+            assert!(text.contains(limit), "{limit} in {text}");
+        }
         client.still_in_step();
     }
 }
