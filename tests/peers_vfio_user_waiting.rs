@@ -43,6 +43,7 @@ fn a_silent_client_a_half_message_and_a_deaf_client_hold_up_nobody() {
 }
 
 /// R15 again: there is no way to end its `run` there.
+/// Conformance: B4.
 #[test]
 fn it_ends_when_told_to_whatever_its_clients_are_doing() {
     let watched = Watched::serve();

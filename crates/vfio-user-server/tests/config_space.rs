@@ -30,6 +30,7 @@ fn express() -> Description {
         .extended_capability(Capability::serial_number(8 << 32 | 4))
 }
 
+/// Conformance: B21.
 #[test]
 fn a_write_of_any_length_at_any_offset_of_4096_bytes_stays_within() {
     let server = Server::of(express);
@@ -51,6 +52,7 @@ fn a_write_of_any_length_at_any_offset_of_4096_bytes_stays_within() {
     assert_eq!(client.read(CONFIG, 0x104, 8), [4, 0, 0, 0, 8, 0, 0, 0]);
 }
 
+/// Conformance: B30.
 #[test]
 fn every_byte_takes_a_store_of_one_byte() {
     for (server, size) in [(Server::of(card), 256), (Server::of(express), 4096)] {
@@ -64,6 +66,7 @@ fn every_byte_takes_a_store_of_one_byte() {
     }
 }
 
+/// Conformance: A48.
 #[test]
 fn bars_of_32_bits_are_sized_and_those_that_are_not_there_read_0() {
     let server = Server::of(|| {
@@ -86,6 +89,7 @@ fn bars_of_32_bits_are_sized_and_those_that_are_not_there_read_0() {
     }
 }
 
+/// Conformance: A49.
 #[test]
 fn bars_of_64_bits_are_sized_over_both_their_registers() {
     let server = Server::of(|| {
@@ -106,6 +110,7 @@ fn bars_of_64_bits_are_sized_over_both_their_registers() {
     }
 }
 
+/// Conformance: A105.
 #[test]
 fn what_the_device_puts_into_it_is_what_a_client_reads() {
     let log = Log::default();
@@ -130,6 +135,7 @@ fn conventional() -> Description {
         .msi(4)
 }
 
+/// Conformance: A174, A175, A177, A179.
 #[test]
 fn what_a_guest_may_not_change_takes_its_stores_and_stays() {
     let server = Server::of(conventional);
@@ -158,6 +164,7 @@ fn what_a_guest_may_not_change_takes_its_stores_and_stays() {
     assert_eq!(client.read(CONFIG, 0x42, 2), before[0x42..0x44], "PMC, misaligned and across");
 }
 
+/// Conformance: A178.
 #[test]
 fn power_state_is_stored_by_one_byte_and_by_two() {
     let server = Server::of(conventional);
@@ -168,6 +175,7 @@ fn power_state_is_stored_by_one_byte_and_by_two() {
     }
 }
 
+/// Conformance: A176.
 #[test]
 fn a_writable_vendor_capability_is_written_and_its_header_is_not() {
     let server = Server::of(conventional);
@@ -180,6 +188,7 @@ fn a_writable_vendor_capability_is_written_and_its_header_is_not() {
     assert_eq!(client.read(CONFIG, 0x50, 3), header);
 }
 
+/// Conformance: A182, A183, A184, A185.
 #[test]
 fn msi_control_takes_what_its_bits_can_hold() {
     const CONTROL: u64 = 0x62;
@@ -215,6 +224,7 @@ fn extended() -> Description {
         .extended_capability(vendor(b"Hello world.", 0xff))
 }
 
+/// Conformance: A191, A192, A193, A195.
 #[test]
 fn extended_capabilities_that_are_read_only_take_stores_and_stay() {
     let server = Server::of(extended);
@@ -237,6 +247,7 @@ fn extended_capabilities_that_are_read_only_take_stores_and_stay() {
     }
 }
 
+/// Conformance: A194.
 #[test]
 fn writable_extended_vendor_data_are_written_and_headers_are_not() {
     let server = Server::of(extended);

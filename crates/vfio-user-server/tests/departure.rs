@@ -36,6 +36,7 @@ fn conversation() -> (Vec<u8>, std::ops::Range<usize>) {
     ([before, set, after].concat(), at)
 }
 
+/// Conformance: B7, B41.
 #[test]
 fn a_client_may_leave_at_every_byte_of_a_conversation() {
     let server = Server::of(card);
@@ -66,6 +67,7 @@ fn a_client_may_leave_at_every_byte_of_a_conversation() {
     }
 }
 
+/// Conformance: S13.
 #[test]
 fn posted_writes_are_done_even_if_the_client_leaves_at_once() {
     let server = Server::of(card);
@@ -115,6 +117,7 @@ fn nobody_is_missed_while_nobody_is_there() {
     server.is_asleep();
 }
 
+/// Conformance: A25.
 #[test]
 fn the_device_hears_once_that_its_client_has_left_and_is_not_reset() {
     let log = Log::default();
@@ -133,6 +136,7 @@ fn the_device_hears_once_that_its_client_has_left_and_is_not_reset() {
     next.call(command::DMA_MAP, &map).ok();
 }
 
+/// Conformance: A26.
 #[test]
 fn a_client_may_leave_while_the_device_is_at_work_for_it() {
     let log = Log::default();

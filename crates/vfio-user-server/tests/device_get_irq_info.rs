@@ -15,6 +15,7 @@ fn description() -> Description {
     Description::pci(1, 2).intx().msi(5).irq(2, IrqFlags::MSI, 2048).request_irq()
 }
 
+/// Conformance: A30.
 #[test]
 fn a_body_of_another_size_is_refused() {
     let server = Server::of(description);
@@ -25,6 +26,7 @@ fn a_body_of_another_size_is_refused() {
     }
 }
 
+/// Conformance: A31.
 #[test]
 fn an_argsz_below_the_answer_is_refused() {
     let server = Server::of(description);
@@ -35,6 +37,7 @@ fn an_argsz_below_the_answer_is_refused() {
     }
 }
 
+/// Conformance: A32.
 #[test]
 fn an_index_beyond_the_last_is_refused() {
     let server = Server::of(description);
@@ -56,6 +59,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     client.still_in_step();
 }
 
+/// Conformance: A33, A34, A35, A36, S16, S42.
 #[test]
 fn each_index_says_what_it_is() {
     let server = Server::of(description);
@@ -79,6 +83,7 @@ fn an_index_that_the_device_does_not_use_has_no_vectors() {
     }
 }
 
+/// Conformance: S34.
 #[test]
 fn fields_that_only_the_answer_has_may_hold_anything() {
     let server = Server::of(description);

@@ -15,6 +15,7 @@ use client::{
 };
 use server::{Server, card};
 
+/// Conformance: B9, S54.
 #[test]
 fn a_body_is_refused_and_nothing_is_reset() {
     let server = Server::of(card);
@@ -55,6 +56,7 @@ fn registers_and_configuration_space_are_as_at_the_start() {
     assert_eq!(client.read(7, 0, 256), config);
 }
 
+/// Conformance: A172.
 #[test]
 fn the_device_hears_of_it_once_and_maps_stay() {
     let log = heard::Log::default();
@@ -70,6 +72,7 @@ fn the_device_hears_of_it_once_and_maps_stay() {
     client.call(command::DMA_MAP, &map).refused(errno::EEXIST);
 }
 
+/// Conformance: B43.
 #[test]
 fn it_works_without_the_flag_too() {
     let server = Server::of(|| card().without_reset_flag());
@@ -79,6 +82,7 @@ fn it_works_without_the_flag_too() {
     assert_eq!(client.read(0, 0, 1), [0]);
 }
 
+/// Conformance: B36.
 #[test]
 fn the_line_is_low_and_what_the_client_set_up_stays() {
     let server = Server::of(card);

@@ -51,6 +51,7 @@ fn mapped() -> DmaMaps {
     maps
 }
 
+/// Conformance: S27.
 #[test]
 fn a_map_s_argsz_is_the_size_of_its_body() {
     for argsz in [0, 8, 31, 33, 48, u32::MAX] {
@@ -58,6 +59,7 @@ fn a_map_s_argsz_is_the_size_of_its_body() {
     }
 }
 
+/// Conformance: S28.
 #[test]
 fn a_map_is_readable_or_writable_or_both_and_nothing_else() {
     for flags in [0, 4, 5, 7, 8, 0x8000_0003, u32::MAX] {
@@ -106,6 +108,7 @@ fn an_offset_needs_a_file() {
     assert_eq!(map(&DmaMap { offset: PG, ..MAP }, None), Err(Refusal::DmaOffset { offset: PG }));
 }
 
+/// Conformance: B14.
 #[test]
 fn only_regular_files_can_be_mapped() {
     let memory = memory(4 * PG);
@@ -192,6 +195,7 @@ fn a_map_over_an_earlier_one_is_refused_with_eexist() {
     }
 }
 
+/// Conformance: S30.
 #[test]
 fn of_all_maps_of_8_pages_exactly_those_that_meet_no_page_of_two_others_fit() {
     let ranges = || (0..8u64).flat_map(|first| (first..8).map(move |last| (first, last)));
@@ -258,6 +262,7 @@ fn an_unmap_s_argsz_has_room_for_its_reply_and_is_no_more_than_1_mib() {
     assert_eq!(maps.unmap(&DmaUnmap { argsz: 1 << 20, ..UNMAP }), Ok(()));
 }
 
+/// Conformance: S32.
 #[test]
 fn an_unmap_that_matches_no_map_exactly_is_refused_with_enoent() {
     let mut maps = mapped();
@@ -347,6 +352,7 @@ fn a_map_may_reach_the_top_of_the_address_space() {
     assert!(maps.is_empty());
 }
 
+/// Conformance: B34.
 #[test]
 fn memory_comes_and_goes_as_firmware_makes_it() {
     let ram = memory(16 * PG);

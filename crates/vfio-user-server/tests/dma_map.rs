@@ -54,6 +54,7 @@ fn a_body_of_another_size_is_refused() {
     client.call(DMA_MAP, &good).ok();
 }
 
+/// Conformance: B14.
 #[test]
 fn what_cannot_be_mapped_is_refused_and_its_descriptor_closed() {
     let server = Server::of(card);
@@ -80,6 +81,7 @@ fn what_cannot_be_mapped_is_refused_and_its_descriptor_closed() {
     }
 }
 
+/// Conformance: S29.
 #[test]
 fn an_offset_without_a_descriptor_is_refused() {
     let server = Server::of(card);
@@ -88,6 +90,7 @@ fn an_offset_without_a_descriptor_is_refused() {
     client.still_in_step();
 }
 
+/// Conformance: B14.
 #[test]
 fn a_descriptor_that_is_no_file_is_refused_and_closed() {
     let server = Server::of(card);
@@ -101,6 +104,7 @@ fn a_descriptor_that_is_no_file_is_refused_and_closed() {
     client.still_in_step();
 }
 
+/// Conformance: B14.
 #[test]
 fn a_file_that_may_not_be_written_is_refused_for_writing() {
     let server = Server::of(card);
@@ -126,6 +130,7 @@ fn more_than_one_descriptor_is_refused_and_all_are_closed() {
     }
 }
 
+/// Conformance: A81, A82, A83.
 #[test]
 fn a_map_over_another_is_refused_with_eexist_and_the_other_stays() {
     let server = Server::of(card);
@@ -152,6 +157,7 @@ fn a_map_over_another_is_refused_with_eexist_and_the_other_stays() {
     }
 }
 
+/// Conformance: A80.
 #[test]
 fn the_65536th_map_is_refused_with_enospc_and_the_others_stay() {
     let server = Server::of(card);
@@ -168,6 +174,7 @@ fn the_65536th_map_is_refused_with_enospc_and_the_others_stay() {
     client.call(DMA_MAP, &page(65_535)).ok();
 }
 
+/// Conformance: A79.
 #[test]
 fn a_map_may_be_of_any_size() {
     let server = Server::of(card);
@@ -179,6 +186,7 @@ fn a_map_may_be_of_any_size() {
     client.call(DMA_MAP, &map(3, 0, size, 1 << 62)).ok();
 }
 
+/// Conformance: S31.
 #[test]
 fn guest_memory_is_mapped_with_a_bare_header_for_an_answer_and_held_by_nobody() {
     let server = Server::of(card);
@@ -190,6 +198,7 @@ fn guest_memory_is_mapped_with_a_bare_header_for_an_answer_and_held_by_nobody() 
     assert_eq!(uses("guest-memory"), 1, "no device here does DMA: nothing is kept or mapped");
 }
 
+/// Conformance: A84, B35.
 #[test]
 fn another_device_s_bar_is_mapped_without_a_descriptor() {
     let server = Server::of(card);
@@ -198,6 +207,7 @@ fn another_device_s_bar_is_mapped_without_a_descriptor() {
     assert_eq!(client.call(DMA_MAP, &map(1, 0, 0xfffc_0000, 0x4_0000)).ok().size, 16);
 }
 
+/// Conformance: S25.
 #[test]
 fn larger_pages_agreed_on_do_not_bind_a_map() {
     let server = Server::of(card);
@@ -218,6 +228,7 @@ fn a_map_without_reply_is_made_all_the_same() {
     assert_eq!(uses("silent-map"), 1);
 }
 
+/// Conformance: S33.
 #[test]
 fn maps_sent_in_one_go_are_answered_in_order() {
     let server = Server::of(card);

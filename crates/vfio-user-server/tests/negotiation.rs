@@ -30,6 +30,7 @@ fn well_formed(number: u16) -> Vec<u8> {
     }
 }
 
+/// Conformance: A3, B15.
 #[test]
 fn every_command_before_version_is_refused_and_not_executed() {
     let server = Server::of(card);
@@ -44,6 +45,7 @@ fn every_command_before_version_is_refused_and_not_executed() {
     client.call(command::DMA_MAP, &well_formed(command::DMA_MAP)).ok();
 }
 
+/// Conformance: B11.
 #[test]
 fn a_descriptor_that_comes_before_version_is_closed() {
     let server = Server::of(card);
@@ -57,6 +59,7 @@ fn a_descriptor_that_comes_before_version_is_closed() {
     client.negotiate();
 }
 
+/// Conformance: A1, A4, A5, A6, A7, A8, A9, A10, A11, A12, A13, A14.
 #[test]
 fn a_version_that_cannot_be_understood_is_refused_and_ends_the_connection() {
     let server = Server::of(card);
@@ -104,6 +107,7 @@ fn a_bad_version_without_reply_ends_the_connection_without_a_word() {
     client.is_closed();
 }
 
+/// Conformance: B15.
 #[test]
 fn a_second_version_is_refused_and_changes_nothing() {
     let server = Server::of(card);
@@ -118,6 +122,7 @@ fn a_second_version_is_refused_and_changes_nothing() {
     assert_eq!(client.read(0, 0, 1), [7]);
 }
 
+/// Conformance: S10.
 #[test]
 fn a_second_client_hears_that_the_device_is_busy_and_the_first_notices_nothing() {
     let server = Server::of(card);
@@ -160,6 +165,7 @@ fn a_client_that_left_much_unread_behind_does_not_make_the_device_busy() {
     }
 }
 
+/// Conformance: B5.
 #[test]
 fn silent_connections_keep_nobody_from_being_served() {
     let server = Server::of(card);
@@ -179,6 +185,7 @@ fn a_hundred_clients_one_after_the_other_are_served() {
     }
 }
 
+/// Conformance: B25.
 #[test]
 fn qemu_gets_an_answer_that_it_takes() {
     let server = Server::of(card);
@@ -206,6 +213,7 @@ fn qemu_gets_an_answer_that_it_takes() {
     assert_eq!(text.matches(':').count(), 1 + 5, "and no other key: {text}");
 }
 
+/// Conformance: B25, S26.
 #[test]
 fn no_descriptor_comes_with_the_answer() {
     let server = Server::of(card);
@@ -216,6 +224,7 @@ fn no_descriptor_comes_with_the_answer() {
     assert!(!String::from_utf8(reply.body).unwrap().contains("twin"));
 }
 
+/// Conformance: B43.
 #[test]
 fn cloud_hypervisor_s_0_1_is_answered_with_0_0() {
     let server = Server::of(card);
@@ -227,6 +236,7 @@ fn cloud_hypervisor_s_0_1_is_answered_with_0_0() {
     client.call(command::DEVICE_RESET, &[]).ok();
 }
 
+/// Conformance: A15, A16, A17, A18.
 #[test]
 fn a_proposal_may_leave_everything_out() {
     let server = Server::of(card);

@@ -52,6 +52,7 @@ fn an_absent_region_is_refused() {
     }
 }
 
+/// Conformance: A99.
 #[test]
 fn bytes_beyond_the_region_are_refused() {
     let (_server, mut client) = served();
@@ -77,6 +78,7 @@ fn bytes_beyond_the_region_are_refused() {
     }
 }
 
+/// Conformance: A102.
 #[test]
 fn more_than_max_data_xfer_size_is_refused() {
     let (_server, mut client) = served();
@@ -97,6 +99,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     client.still_in_step();
 }
 
+/// Conformance: A100.
 #[test]
 fn no_bytes_are_read_as_none() {
     let (_server, mut client) = served();
@@ -105,6 +108,7 @@ fn no_bytes_are_read_as_none() {
     }
 }
 
+/// Conformance: S52.
 #[test]
 fn registers_are_read_at_any_offset_and_length() {
     let (_server, mut client) = served();
@@ -119,6 +123,7 @@ fn registers_are_read_at_any_offset_and_length() {
     assert_eq!(client.read(0, 0x100, 256), bytes);
 }
 
+/// Conformance: S24.
 #[test]
 fn a_mebibyte_is_read_at_once() {
     let (_server, mut client) = served();
@@ -130,6 +135,7 @@ fn a_mebibyte_is_read_at_once() {
     }
 }
 
+/// Conformance: S51.
 #[test]
 fn a_read_across_memory_and_registers_sees_both() {
     let (_server, mut client) = served();
@@ -157,6 +163,7 @@ fn configuration_space_is_read_whole_and_in_every_piece() {
     }
 }
 
+/// Conformance: B28.
 #[test]
 fn qemu_s_one_read_of_all_4096_bytes_is_answered() {
     let server = Server::of(|| {
