@@ -107,7 +107,10 @@ fn tests() -> BTreeMap<String, BTreeSet<String>> {
                     assert!(marked.insert(word.to_owned()), "{file}: {line}");
                 }
             } else if line.trim() == "#[test]" {
+                let until = |line: &&str| function(line).is_none();
+                let ignored = lines.clone().take_while(until).any(|line| line.contains("#[ignore"));
                 let name = lines.by_ref().find_map(function).unwrap();
+                assert!(marked.is_empty() || !ignored, "{file}: {name} is ignored");
                 let name = format!("{file}::{name}");
                 let marked = std::mem::take(&mut marked);
                 assert!(tests.insert(name.clone(), marked).is_none(), "two tests are {name}");

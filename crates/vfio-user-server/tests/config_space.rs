@@ -8,10 +8,12 @@ mod heard;
 #[path = "common/server.rs"]
 mod server;
 
+use std::os::fd::AsFd;
+
 use client::{Client, access, command::REGION_WRITE, errno::EINVAL};
 use heard::{Heard, Log};
 use server::{Server, card};
-use vfio_device::{BarKind, Capability, Description, Region};
+use vfio_device::{BarKind, BarOffset, Capability, Description, Region};
 
 const CONFIG: u32 = 7;
 
@@ -27,6 +29,7 @@ fn sized(client: &mut Client, register: u64, width: usize) -> u64 {
 fn express() -> Description {
     card()
         .capability(Capability::power_management())
+        .capability(Capability::pci_express())
         .extended_capability(Capability::serial_number(8 << 32 | 4))
 }
 
@@ -97,12 +100,13 @@ fn bars_of_64_bits_are_sized_over_both_their_registers() {
         Description::pci(1, 2)
             .bar(0, BarKind::Prefetchable64, bar(4))
             .bar(2, BarKind::Prefetchable64, bar(8))
-            .bar(4, BarKind::Prefetchable64, bar(16))
+            .bar(4, BarKind::Memory64, bar(16))
     });
     let mut client = Client::negotiated(&server.path());
-    for (register, gib) in [(0x10, 4), (0x18, 8), (0x20, 16)] {
+    // 64-bit and prefetchable, and 64-bit alone.
+    for (register, gib, kind) in [(0x10, 4, 0xc), (0x18, 8, 0xc), (0x20, 16, 0x4)] {
         let size: u64 = gib << 30;
-        let expected = 0_u64.wrapping_sub(size) | 0xc; // 64-bit, prefetchable
+        let expected = 0_u64.wrapping_sub(size) | kind;
         assert_eq!(sized(&mut client, register, 8), expected, "8 bytes at once, {register:#x}");
         let halves = [sized(&mut client, register, 4), sized(&mut client, register + 4, 4)];
         assert_eq!(halves[0] | halves[1] << 32, expected, "one after the other, {register:#x}");
@@ -127,11 +131,10 @@ fn what_the_device_puts_into_it_is_what_a_client_reads() {
 
 /// Power management at 0x40, vendor capabilities at 0x48 and 0x50, MSI with 16 vectors at 0x60.
 fn conventional() -> Description {
-    let writable = [&[15][..], b"Hello world."].concat();
     card()
         .capability(Capability::power_management())
         .capability(Capability::vendor(b"abc"))
-        .capability(Capability::raw(0x09, writable, [&[0][..], &[0xff; 12]].concat()))
+        .capability(Capability::vendor(b"Hello world.").writable())
         .msi(4)
 }
 
@@ -213,15 +216,10 @@ fn msi_control_takes_what_its_bits_can_hold() {
 
 /// A serial number at 0x100, vendor data at 0x10c and 0x11c.
 fn extended() -> Description {
-    let vendor = |data: &[u8], mask: u8| {
-        let length = (8 + data.len() as u16) << 4;
-        let header = [&[0x34, 0x12][..], &length.to_le_bytes()].concat();
-        let mask = [vec![0; 4], vec![mask; data.len()]].concat();
-        Capability::extended(0x000b, 1, [&header, data].concat(), mask)
-    };
+    let vendor = |data: &[u8]| Capability::vendor_extended(0x1234, 0, data);
     express()
-        .extended_capability(vendor(b"abcde", 0))
-        .extended_capability(vendor(b"Hello world.", 0xff))
+        .extended_capability(vendor(b"abcde"))
+        .extended_capability(vendor(b"Hello world.").writable())
 }
 
 /// Conformance: A191, A192, A193, A195.
@@ -258,4 +256,90 @@ fn writable_extended_vendor_data_are_written_and_headers_are_not() {
     let headers = client.read(CONFIG, 0x11c, 8);
     client.write(CONFIG, 0x11c, &[0xff; 8]);
     assert_eq!(client.read(CONFIG, 0x11c, 8), headers);
+}
+
+/// A device with one capability at 0x40, a client that has moved BAR 0, and what the device hears.
+fn resettable(capability: Capability) -> (Server, Client, Log) {
+    let log = Log::default();
+    let device = Heard { log: log.clone(), busy: None };
+    let server = Server::start(move || (card().capability(capability), Box::new(device)));
+    let mut client = Client::negotiated(&server.path());
+    client.write(CONFIG, 0x10, &[0, 0, 0xc0, 0xfe]);
+    (server, client, log)
+}
+
+/// Conformance: A180.
+#[test]
+fn a_function_level_reset_by_device_control_is_a_reset() {
+    const DEVICE_CONTROL: u64 = 0x48;
+    let (_server, mut client, log) = resettable(Capability::pci_express());
+    let irq = client::eventfd(0);
+    client.set_irqs([0x24, 0, 0, 1], &[], &[irq.as_fd()]).ok();
+    client.write(CONFIG, DEVICE_CONTROL, &[0, 0x80]);
+    assert_eq!(log.all(), ["open", "reset"]);
+    assert_eq!(client.read(CONFIG, DEVICE_CONTROL, 2)[1] & 0x80, 0, "the bit reads 0");
+    assert_eq!(client.read(CONFIG, 0x10, 4), [0; 4], "the BAR");
+    assert_eq!(client::holders(&irq), 2, "what the client set up stays");
+    client.still_in_step();
+}
+
+/// Conformance: A181.
+#[test]
+fn a_function_level_reset_comes_with_a_store_of_any_width() {
+    let (_server, mut client, log) = resettable(Capability::pci_express());
+    // Device control is at 0x48; its bit 15 is the highest of the byte at 0x49.
+    for (offset, data, resets) in [
+        (0x47, &[0x80][..], 0),
+        (0x49, &[0x7f], 0),
+        (0x49, &[0x80], 1),
+        (0x47, &[0, 0, 0x80], 1),
+        (0x49, &[0x80, 0, 0], 1),
+        (0x4a, &[0x80, 0x80], 0),
+        (0x48, &[0, 0x80, 0, 0], 1),
+    ] {
+        let before = log.count("reset");
+        client.write(CONFIG, offset, data);
+        assert_eq!(log.count("reset") - before, resets, "{data:x?} at {offset:#x}");
+        client.still_in_step();
+    }
+}
+
+/// Conformance: A190.
+#[test]
+fn device_control_2_and_link_control_2_are_stored() {
+    let (_server, mut client, log) = resettable(Capability::pci_express());
+    // Completion timeout; target link speed. The other bits are not there.
+    for (what, offset, mask) in [("device control 2", 0x68, 0x1f), ("link control 2", 0x70, 0x0f)] {
+        for value in [0xff, 0x05, 0x00] {
+            client.write(CONFIG, offset, &[value, value]);
+            assert_eq!(client.read(CONFIG, offset, 2), [value & mask, 0], "{what}");
+        }
+    }
+    assert_eq!(log.count("reset"), 0);
+}
+
+/// Conformance: A186, A187, A188, A189.
+#[test]
+fn msix_control_takes_enable_and_function_mask() {
+    const CONTROL: u64 = 0x42;
+    let server = Server::of(|| {
+        let at = |offset| BarOffset { bar: 2, offset };
+        card().bar(2, BarKind::Memory32, Region::trapped(0x10000)).msix(2048, at(0), at(0x8000))
+    });
+    let mut client = Client::negotiated(&server.path());
+    let stands = client.read(CONFIG, 0x40, 12);
+    assert_eq!((stands[0], &stands[2..]), (0x11, &[0xff, 7, 2, 0, 0, 0, 2, 0x80, 0, 0][..]));
+    for (what, offset, data, control_high) in [
+        ("all ones", CONTROL, &[0xff, 0xff][..], 0xc7),
+        ("zeros", CONTROL, &[0, 0], 0x07),
+        ("its second byte and the one behind it", CONTROL + 1, &[0xc0, 0xff], 0xc7),
+        ("a byte of the table register", CONTROL + 2, &[0xff], 0xc7),
+        ("Enable alone", CONTROL + 1, &[0x80], 0x87),
+    ] {
+        client.write(CONFIG, offset, data);
+        client.still_in_step();
+        let mut expected = stands.clone();
+        expected[3] = control_high;
+        assert_eq!(client.read(CONFIG, 0x40, 12), expected, "{what}");
+    }
 }

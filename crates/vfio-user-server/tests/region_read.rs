@@ -90,6 +90,20 @@ fn more_than_max_data_xfer_size_is_refused() {
     }
 }
 
+/// Conformance: S37.
+#[test]
+fn a_region_that_is_only_written_is_refused() {
+    let server =
+        Server::of(|| card().bar(1, BarKind::Memory32, Region::trapped(0x100).write_only()));
+    let mut client = Client::negotiated(&server.path());
+    assert_eq!(client.region_info(1, 32).ok().u32(4), 2, "WRITE alone");
+    for count in [0, 1, 4] {
+        client.call(REGION_READ, &access(1, 0, count, &[])).refused(EINVAL);
+        client.still_in_step();
+    }
+    client.write(1, 0, &[1, 2, 3, 4]);
+}
+
 #[test]
 fn a_descriptor_along_with_it_is_refused_and_closed() {
     let (_server, mut client) = served();
