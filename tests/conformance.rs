@@ -160,6 +160,35 @@ fn every_number_that_a_test_carries_is_in_a_row_that_names_the_test() {
     }
 }
 
+/// The cases that the tables of a section speak of, in their second cells: `A1, A5 to A7`.
+fn explained(section: &str) -> BTreeSet<String> {
+    let page = page();
+    let (_, rest) = page.split_once(&format!("\n## {section}\n")).unwrap();
+    let text = rest.split("\n## ").next().unwrap();
+    let mut cases = BTreeSet::new();
+    for line in text.lines().filter(|line| line.starts_with("| ")) {
+        for item in line.split(" | ").nth(1).unwrap().split(", ") {
+            let (from, to) = item.split_once(" to ").unwrap_or((item, item));
+            let (Some((kind, from)), Some((_, to))) = (case(from), case(to)) else { continue };
+            for number in from..=to {
+                assert!(cases.insert(format!("{kind}{number}")), "{kind}{number} twice: {line}");
+            }
+        }
+    }
+    cases
+}
+
+#[test]
+fn what_is_not_yet_or_different_has_its_reason() {
+    let rows = rows();
+    let with = |status: &str| -> BTreeSet<String> {
+        let all = rows.iter().filter(|(_, row)| row.status == status);
+        all.map(|(number, _)| number.clone()).collect()
+    };
+    assert_eq!(explained("Not yet, and why"), with("not yet"));
+    assert_eq!(explained("Where we differ from libvfio-user"), with("differs"));
+}
+
 #[test]
 fn the_summary_counts_the_rows() {
     let rows = rows();

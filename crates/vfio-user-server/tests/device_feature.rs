@@ -36,7 +36,7 @@ fn every_feature_is_refused_as_not_offered() {
     }
 }
 
-/// Conformance: S56.
+/// Conformance: S58.
 #[test]
 fn migration_data_are_refused_as_not_offered() {
     let server = Server::of(card);
@@ -49,7 +49,7 @@ fn migration_data_are_refused_as_not_offered() {
     }
 }
 
-/// Conformance: S56.
+/// Conformance: S58.
 #[test]
 fn a_body_that_is_not_whole_is_refused_too() {
     let server = Server::of(card);

@@ -15,7 +15,7 @@ use client::{
 };
 use server::{Server, card};
 
-/// Conformance: B9, S54.
+/// Conformance: B9, S56.
 #[test]
 fn a_body_is_refused_and_nothing_is_reset() {
     let server = Server::of(card);

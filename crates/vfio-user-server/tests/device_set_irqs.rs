@@ -232,6 +232,7 @@ fn a_descriptor_that_is_no_eventfd_is_refused_and_closed_and_the_earlier_one_sta
     assert_eq!(std::fs::read(&path).unwrap(), b"", "nothing was written to the file");
 }
 
+/// Conformance: S51.
 #[test]
 fn another_kind_of_pci_interrupt_is_refused_until_the_first_is_taken_down() {
     let server = Server::of(description);
@@ -244,6 +245,7 @@ fn another_kind_of_pci_interrupt_is_refused_until_the_first_is_taken_down() {
     client.set_irqs([EVENTFD | TRIGGER, MSIX, 0, 1], &[], &[msix.as_fd()]).ok();
 }
 
+/// Conformance: S52.
 #[test]
 fn firing_by_hand_is_refused_on_an_index_that_is_not_set_up() {
     let server = Server::of(description);

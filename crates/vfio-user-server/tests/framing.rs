@@ -139,7 +139,7 @@ fn unknown_commands_are_refused_and_their_bodies_skipped() {
     }
 }
 
-/// Conformance: S53.
+/// Conformance: S55.
 #[test]
 fn commands_that_only_servers_send_are_refused() {
     let (_server, mut client) = served();

@@ -122,7 +122,7 @@ fn no_bytes_are_read_as_none() {
     }
 }
 
-/// Conformance: S52.
+/// Conformance: S54.
 #[test]
 fn registers_are_read_at_any_offset_and_length() {
     let (_server, mut client) = served();
@@ -149,7 +149,7 @@ fn a_mebibyte_is_read_at_once() {
     }
 }
 
-/// Conformance: S51.
+/// Conformance: S53.
 #[test]
 fn a_read_across_memory_and_registers_sees_both() {
     let (_server, mut client) = served();

@@ -118,7 +118,7 @@ fn no_bytes_are_written_as_none() {
     }
 }
 
-/// Conformance: S52.
+/// Conformance: S54.
 #[test]
 fn registers_are_written_at_any_offset_and_length() {
     let (_server, mut client) = served();
@@ -133,7 +133,7 @@ fn registers_are_written_at_any_offset_and_length() {
     }
 }
 
-/// Conformance: S51.
+/// Conformance: S53.
 #[test]
 fn a_write_across_memory_and_registers_reaches_both() {
     let (_server, mut client) = served();

@@ -116,7 +116,7 @@ fn no_writes_are_none() {
     assert_eq!(client.call(REGION_WRITE_MULTI, &multi(0, &[])).ok().body, [0; 8]);
 }
 
-/// Conformance: S55.
+/// Conformance: S57.
 #[test]
 fn each_write_is_of_its_own_size() {
     let (_server, mut client) = served();
