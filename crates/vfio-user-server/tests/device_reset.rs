@@ -40,6 +40,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed_and_nothing_is_reset() {
     assert_eq!(client.read(0, 0, 1), [1]);
 }
 
+/// Conformance: B36.
 #[test]
 fn registers_and_configuration_space_are_as_at_the_start() {
     let server = Server::of(card);
