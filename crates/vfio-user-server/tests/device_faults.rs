@@ -19,7 +19,7 @@ use client::{
     Client, NO_REPLY, QEMU_CAPABILITIES, Witness, access, eventfd, holders, message, version, words,
 };
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
-use server::{Init, Ram, Server, card};
+use server::{Ram, Server, card, made};
 use vfio_device::{Context, Description, Errno, Interest, State, Vfio, VfioDevice};
 use vfio_user_server::{Endpoint, Event, EventLoop};
 
@@ -129,10 +129,10 @@ impl Street {
     fn new(breaks: &'static [Breaks]) -> Self {
         let one_at_a_time = quiet();
         let (host, inner) = UnixStream::pair().unwrap();
-        let broken: Init = Box::new(move || {
+        let broken = made(move || {
             (card().request_irq(), Box::new(Broken { breaks, host: Some(inner.into()) }))
         });
-        let ram: Init = Box::new(|| (card(), Box::new(Ram::default())));
+        let ram = made(|| (card(), Box::new(Ram::default())));
         let server = Server::start_all(vec![broken, ram]);
         let mut neighbour = Client::negotiated(&server.path_of(1));
         neighbour.write(0, 0, &[0x5a]);

@@ -3,15 +3,22 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use vfio_device::{BarKind, Context, Description, DeviceRef, Made, Region, Vfio, VfioDevice};
+use vfio_device::{
+    BarKind, Context, Description, Device, DeviceRef, Made, Region, Vfio, VfioDevice,
+};
 use vfio_user_server::{Endpoint, EndpointId, Event, EventLoop, Listener, LoopHandle};
 
 /// Makes one of a server's devices.
-pub type Init = Box<dyn FnOnce() -> Made + Send>;
+pub type Init = Box<dyn FnOnce() -> Device + Send>;
+
+/// What makes the device that `init` describes.
+pub fn made(init: impl FnOnce() -> Made + Send + 'static) -> Init {
+    Box::new(|| Vfio::new().alloc(|_| Ok(init())).unwrap())
+}
 
 /// A running server; dropping it stops it.
 pub struct Server {
@@ -29,7 +36,7 @@ pub struct Server {
 impl Server {
     /// Serves the device that `init` makes.
     pub fn start(init: impl FnOnce() -> Made + Send + 'static) -> Self {
-        Self::start_all(vec![Box::new(init)])
+        Self::start_all(vec![made(init)])
     }
 
     /// Serves several, each on a socket of its own, all on one loop.
@@ -37,14 +44,15 @@ impl Server {
         let directory = tempfile::tempdir().unwrap();
         let paths: Vec<_> = (0..inits.len()).map(|number| socket(&directory, number)).collect();
         let (sender, receiver) = channel();
-        let (event_sender, events) = channel();
+        // Bounded ones do not allocate on one thread and free on another, which would upset who counts.
+        let (event_sender, events) = sync_channel(10_000);
         let thread = std::thread::spawn(move || {
             let mut event_loop = EventLoop::new(Duration::ZERO).unwrap();
             let ids: Vec<_> = inits
                 .into_iter()
                 .zip(&paths)
                 .map(|(init, path)| {
-                    let mut device = Vfio::new().alloc(|_| Ok(init())).unwrap();
+                    let mut device = init();
                     device.register().unwrap();
                     let listener = Listener::bind(path).unwrap();
                     event_loop.add(Endpoint::new(device, listener)).unwrap()
@@ -52,7 +60,7 @@ impl Server {
                 .collect();
             let task = Path::new("/proc").join(std::fs::read_link("/proc/thread-self").unwrap());
             sender.send((event_loop.handle(), task, ids.clone())).unwrap();
-            event_loop.run(|id, event| _ = event_sender.send((id, event))).unwrap();
+            event_loop.run(|id, event| _ = event_sender.try_send((id, event))).unwrap();
             ids.iter().filter_map(|id| event_loop.remove(*id)).for_each(Endpoint::shut_down);
         });
         let (handle, task, ids) = receiver.recv().unwrap();
@@ -80,12 +88,17 @@ impl Server {
         (self.ids.iter().position(|it| *it == id).unwrap(), event)
     }
 
+    /// Whether, since the last time that it was asked, no device has panicked, and nothing has happened to this one.
+    pub fn is_quiet(&self, number: usize) -> bool {
+        self.events.try_iter().all(|(id, event)| id != self.ids[number] && event != Event::Faulted)
+    }
+
     /// Has the loop's thread answer a question about the loop.
     pub fn ask<T: Send + 'static>(
         &self,
         what: impl FnOnce(&mut EventLoop) -> T + Send + 'static,
     ) -> T {
-        let (sender, receiver) = channel();
+        let (sender, receiver) = sync_channel(1);
         self.handle.post(move |event_loop| _ = sender.send(what(event_loop)));
         receiver.recv_timeout(Duration::from_secs(10)).expect("the loop does not answer")
     }
