@@ -22,7 +22,7 @@ impl Random {
 
     /// Less than `end`, or 0.
     pub fn below(&mut self, end: usize) -> usize {
-        ((self.next() >> 32) * end as u64 >> 32) as usize
+        (((self.next() >> 32) * end as u64) >> 32) as usize
     }
 
     /// Once in so many times.

@@ -1,5 +1,7 @@
 //! Stands between a client and the program, and writes down what they say.
 
+#![expect(clippy::host_endian_bytes, reason = "the wire is in host order")]
+
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
