@@ -86,9 +86,11 @@ fn conversation(random: &mut Random, vectors: &[u32]) -> Vec<Message> {
             }
             7 => (message(id, REGION_READ, 0, &access(7, 0, 256, &[])), Vec::new()),
             8 => {
-                // Much: the answer fills the socket when it is not read.
-                let size = random.pick(&[8, 0x1000, 0x4000]);
-                (message(id, REGION_READ, 0, &access(1, 0, size, &[])), Vec::new())
+                // Of the device that has so much, the answers fill the socket if they are not read.
+                let read = message(id, REGION_READ, 0, &access(1, 0, 0x4000, &[]));
+                let times = random.pick(&[1, 1, 30]);
+                all.extend(std::iter::repeat_n((read, Vec::new()), times));
+                continue;
             }
             _ => (message(id, DEVICE_RESET, 0, &[]), Vec::new()),
         });
