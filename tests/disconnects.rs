@@ -239,7 +239,7 @@ fn clients_that_leave_at_any_byte_leave_nothing_in_the_program() {
     let watched = Watched::serve();
     let given = Given::new();
     let mut first = None;
-    for round in 0..200 {
+    for round in 0..300 {
         let mut random = Random::of(seed ^ 0x5555, round);
         let conversation = conversation(&mut random, &[1, 1, 0, 1, 0]);
         let length: usize = conversation.iter().map(|(bytes, _)| bytes.len()).sum();
@@ -251,7 +251,8 @@ fn clients_that_leave_at_any_byte_leave_nothing_in_the_program() {
         }
     }
     let (mappings, resident) = first.unwrap();
-    assert!(watched.mappings() <= mappings, "{mappings} maps, then {}", watched.mappings());
+    // One or two may be made once, when they are first needed.
+    assert!(watched.mappings() <= mappings + 2, "{mappings} maps, then {}", watched.mappings());
     assert!(watched.resident() < resident + 512, "{resident} KiB, then {}", watched.resident());
     watched.serves_the_next();
 }

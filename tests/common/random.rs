@@ -8,9 +8,12 @@ pub struct Random(u64);
 impl Random {
     /// The seed of one round of a test.
     pub fn of(seed: u64, round: u64) -> Self {
-        let mut random = Self((seed ^ round.wrapping_mul(0x9e37_79b9_7f4a_7c15)) | 1);
-        (0..4).for_each(|_| _ = random.next());
-        random
+        // splitmix64's mixing: neighbouring seeds and rounds have nothing in common. 0 would stay 0.
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(round);
+        for factor in [0xbf58_476d_1ce4_e5b9_u64, 0x94d0_49bb_1331_11eb] {
+            state = (state ^ (state >> 30)).wrapping_mul(factor);
+        }
+        Self((state ^ (state >> 31)).max(1))
     }
 
     pub fn next(&mut self) -> u64 {
