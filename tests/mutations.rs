@@ -36,7 +36,7 @@ use uuid::Uuid;
 use vfio_device::{Device, DeviceRef, Parent, Vfio};
 use vfio_user_server::Event;
 
-const ROUNDS: u64 = 10_000;
+const ROUNDS: u64 = 25_000;
 const SEED: u64 = 20_260_101;
 /// A REGION_WRITE of max_data_xfer_size, headers included: the longest message.
 const MAX_MESSAGE: u32 = (1 << 20) + 32;

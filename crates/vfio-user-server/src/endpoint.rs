@@ -2,18 +2,18 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::epoll::{self, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vfio_device::{Device, DeviceRef, Interest, SourceId, Unregister};
 
 use crate::connection::{Connection, Flow, Scratch};
 use crate::listener::Listener;
 use crate::log_limit::LogLimit;
+use crate::registry::{KIND_BITS, Registry, Token};
 
 /// How long a client may take to say `VERSION`. QEMU says it at once.
 const GREETING: Duration = Duration::from_secs(5);
@@ -32,66 +32,6 @@ pub enum Event {
     ClientLeft,
     /// The device has panicked and is served no longer.
     Faulted,
-}
-
-/// Names a descriptor of an endpoint, in the lower half of an epoll entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token {
-    Listener,
-    /// Number of a connection.
-    Connection(u32),
-    /// Number of a watched source.
-    Source(u32),
-}
-
-const KIND_BITS: u32 = 2;
-
-impl Token {
-    fn pack(self) -> u32 {
-        match self {
-            Self::Listener => 0,
-            Self::Connection(id) => id << KIND_BITS | 1,
-            Self::Source(id) => id << KIND_BITS | 2,
-        }
-    }
-
-    fn unpack(packed: u32) -> Self {
-        let id = packed >> KIND_BITS;
-        match packed & 3 {
-            1 => Self::Connection(id),
-            2 => Self::Source(id),
-            _ => Self::Listener,
-        }
-    }
-}
-
-/// Where an endpoint watches its descriptors: the loop's epoll, and the endpoint's own key in it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Registry<'a> {
-    pub(crate) epoll: &'a OwnedFd,
-    pub(crate) key: u32,
-}
-
-impl Registry<'_> {
-    fn data(&self, token: Token) -> EventData {
-        EventData::new_u64(u64::from(self.key) << 32 | u64::from(token.pack()))
-    }
-
-    fn add(&self, fd: impl AsFd, token: Token, flags: EventFlags) -> io::Result<()> {
-        Ok(epoll::add(self.epoll, fd, self.data(token), flags)?)
-    }
-
-    fn modify(&self, fd: impl AsFd, token: Token, flags: EventFlags) -> io::Result<()> {
-        Ok(epoll::modify(self.epoll, fd, self.data(token), flags)?)
-    }
-
-    /// Before a descriptor is closed: while somebody else holds the same open file, closing alone leaves an entry that
-    /// goes on reporting and that nobody can take out any more.
-    fn remove(&self, fd: impl AsFd) {
-        if let Err(errno) = epoll::delete(self.epoll, fd) {
-            log::debug!("epoll: {errno}");
-        }
-    }
 }
 
 struct Client {

@@ -14,8 +14,9 @@ use rustix::fd::OwnedFd;
 
 use crate::connection::Scratch;
 use crate::deadlines::Deadlines;
-use crate::endpoint::{Endpoint, Event, Registry};
+use crate::endpoint::{Endpoint, Event};
 use crate::poll_window::PollWindow;
+use crate::registry::Registry;
 
 /// Descriptors that one wait reports at most.
 const BATCH: usize = 64;
