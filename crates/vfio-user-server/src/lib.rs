@@ -18,6 +18,7 @@ mod log_limit;
 mod poll_window;
 pub mod refusal;
 mod region_info;
+mod registry;
 pub mod session;
 pub mod transport;
 pub mod version;
