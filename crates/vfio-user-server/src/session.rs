@@ -24,6 +24,7 @@ pub const MAX_ANSWER: usize = RegionAccess::SIZE + MAX_DATA_XFER_SIZE as usize;
 
 /// What is to be sent back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Answer {
     /// Bytes of the body, at the front of the buffer.
     pub body: usize,
