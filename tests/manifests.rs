@@ -106,6 +106,28 @@ fn both_licences_are_in_each_package() {
 }
 
 #[test]
+fn a_package_holds_sources_readme_and_licences_and_no_tests() {
+    for name in PUBLISHED {
+        let output = Command::new(env!("CARGO"))
+            .args(["package", "--list", "--quiet", "--allow-dirty", "--offline", "--locked"])
+            .args(["--package", name])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let files = String::from_utf8(output.stdout).unwrap();
+        let files: Vec<_> = files.lines().collect();
+        let source = if name == "mdev-user" { "src/main.rs" } else { "src/lib.rs" };
+        for needed in [source, "README.md", "LICENSE-APACHE", "LICENSE-BSD-3-Clause"] {
+            assert!(files.contains(&needed), "{name}: {needed}: {files:?}");
+        }
+        for file in files {
+            assert!(!file.starts_with("tests/") && !file.starts_with('/'), "{name}: {file}");
+        }
+    }
+}
+
+#[test]
 fn no_dependency_needs_a_newer_rust_than_we_say() {
     let ours = release(env!("CARGO_PKG_RUST_VERSION"));
     let mut declared = 0;
