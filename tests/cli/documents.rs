@@ -9,7 +9,16 @@ use serde_json::Value;
 use crate::program::Program;
 use crate::{mdev_user, say, shell, socket_of};
 
-const DOCUMENTS: [&str; 4] = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/control.md"];
+const DOCUMENTS: [&str; 8] = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/compatibility.md",
+    "docs/control.md",
+    "crates/mtty/README.md",
+    "crates/vfio-device/README.md",
+    "crates/vfio-user-server/README.md",
+];
 
 fn root() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()
