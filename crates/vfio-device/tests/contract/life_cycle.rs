@@ -10,12 +10,7 @@ use std::time::Duration;
 
 use vfio_device::{BarKind, Errno, OpenMode, Region, State, Unregister, Vfio};
 
-use crate::support::{Call, Log, Probe, alloc, plain};
-
-/// Takes an index and drops it again: the lowest that is free.
-fn free_index(vfio: &Vfio) -> u32 {
-    alloc(vfio, plain(), Probe::new(&Log::default())).object().index()
-}
+use crate::support::{Call, Log, Probe, alloc, free_index, plain};
 
 #[test]
 fn a_failed_init_leaves_nothing_behind() {
