@@ -4,6 +4,7 @@
 mod config_space;
 mod description;
 mod events;
+mod failures;
 mod hostile;
 mod irq_refusals;
 mod irqs;
@@ -11,6 +12,7 @@ mod life_cycle;
 mod mdev;
 mod memory;
 mod pci_layout;
+mod races;
 mod regions;
 mod shapes;
 mod support;
