@@ -307,3 +307,6 @@ impl Drop for Registration {
         self.0.put(&mut life);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 //! The contract of the life-cycle core, from outside. Constants are written out again, never imported.
 
 mod config_space;
+mod defects;
 mod description;
 mod events;
 mod failures;
@@ -11,6 +12,7 @@ mod irqs;
 mod life_cycle;
 mod mdev;
 mod memory;
+mod model;
 mod pci_layout;
 mod races;
 mod regions;
