@@ -13,6 +13,7 @@ mod life_cycle;
 mod mdev;
 mod memory;
 mod model;
+mod page;
 mod pci_layout;
 mod races;
 mod regions;
