@@ -52,9 +52,12 @@ struct Card {
 impl VfioDevice for Card {
     no_registers!();
     fn release(self: Box<Self>) {
-        let look = self.at_release.lock().unwrap().take().expect("release runs once");
-        self.log.add(look());
-        assert_eq!(self.registers, vec![0x5a; self.capacity.units as usize]);
+        // No panic here: this may run while a test that has failed unwinds.
+        let look = self.at_release.lock().unwrap().take();
+        self.log.add(look.map_or("release out of turn".to_owned(), |look| look()));
+        if self.registers != vec![0x5a; self.capacity.units as usize] {
+            self.log.add("and the state is not what it was");
+        }
     }
 }
 

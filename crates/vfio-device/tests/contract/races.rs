@@ -36,21 +36,27 @@ fn a_registration_is_had_before_unregister_is_done_or_not_at_all() {
     let mut walk = Walk(0x1234_5678_9abc_def1);
     for _ in 0..ROUNDS {
         let mut device = registered(&Log::default());
-        let (reference, done, start) = (device.get(), AtomicBool::new(false), Barrier::new(2));
+        let (reference, start) = (device.get(), Barrier::new(3));
+        let (began, done) = (AtomicBool::new(false), AtomicBool::new(false));
         let turns = walk.small(400);
         thread::scope(|scope| {
-            scope.spawn(|| {
+            let take = || {
                 start.wait();
-                while let Some(registration) = reference.try_get_registration() {
+                loop {
+                    let late = began.load(SeqCst);
+                    let Some(registration) = reference.try_get_registration() else { break };
+                    assert!(!late, "it was hidden by then");
                     assert_ne!(registration.device().state(), State::Unregistered);
                     assert!(!done.load(SeqCst), "held, and yet nobody was waited for");
-                    drop(registration);
                 }
                 assert!(reference.state() >= State::Unregistering);
-            });
+            };
+            scope.spawn(take);
+            scope.spawn(take);
             start.wait();
             dawdle(turns);
             while device.unregister() == Unregister::InUse {
+                began.store(true, SeqCst);
                 thread::yield_now();
             }
             done.store(true, SeqCst);
@@ -63,24 +69,25 @@ fn no_open_succeeds_once_unregister_has_begun() {
     let mut walk = Walk(0x9e37_79b9_7f4a_7c15);
     for _ in 0..ROUNDS {
         let log = Log::default();
-        let (device, start) = (Mutex::new(registered(&log)), Barrier::new(2));
+        let (device, start) = (Mutex::new(registered(&log)), Barrier::new(3));
         let (began, turns) = (AtomicBool::new(false), walk.small(400));
+        let open = || {
+            let mut device = device.lock().unwrap();
+            let opened = device.open(OpenMode::Shared);
+            // Under the lock under which unregistering begins; a user from before may still be there.
+            assert!(opened.is_err() || !began.load(SeqCst));
+            opened
+        };
         thread::scope(|scope| {
-            scope.spawn(|| {
+            let user = || {
                 start.wait();
-                loop {
-                    let opened = {
-                        let mut device = device.lock().unwrap();
-                        let opened = device.open(OpenMode::Exclusive);
-                        assert!(opened.is_err() || !began.load(SeqCst));
-                        opened
-                    };
-                    match opened {
-                        Ok(()) => device.lock().unwrap().close(),
-                        Err(errno) => break assert_eq!(errno, Errno::NODEV),
-                    }
+                while open().map_err(|errno| assert_eq!(errno, Errno::NODEV)).is_ok() {
+                    thread::yield_now();
+                    device.lock().unwrap().close();
                 }
-            });
+            };
+            scope.spawn(user);
+            scope.spawn(user);
             start.wait();
             dawdle(turns);
             loop {
@@ -137,8 +144,8 @@ fn the_thread_that_puts_last_runs_release_and_no_other_does() {
         let (begun, released) = (Arc::new(AtomicU32::new(0)), Arc::new(Mutex::new(Vec::new())));
         let (begun_there, released_there) = (Arc::clone(&begun), Arc::clone(&released));
         let probe = Probe::new(&Log::default()).at_release(move || {
-            assert_eq!(begun_there.load(SeqCst), 4, "somebody still has a reference");
-            released_there.lock().unwrap().push(thread::current().id());
+            let begun = begun_there.load(SeqCst);
+            released_there.lock().unwrap().push((begun, thread::current().id()));
         });
         let device = alloc(&vfio, plain(), probe);
         let (start, references) = (Barrier::new(4), [(); 3].map(|()| device.get()));
@@ -161,7 +168,8 @@ fn the_thread_that_puts_last_runs_release_and_no_other_does() {
         });
         let released = released.lock().unwrap();
         assert_eq!(released.len(), 1);
-        assert!(threads.contains(&released[0]));
+        assert_eq!(released[0].0, 4, "somebody still had a reference");
+        assert!(threads.contains(&released[0].1));
         assert_eq!(free_index(&vfio), 0);
     }
 }

@@ -11,6 +11,8 @@ pub struct Calls {
     pub open: u32,
     pub close: u32,
     pub request: u32,
+    /// out of turn, or with a wrong count
+    pub wrong: u32,
 }
 
 /// Where `init` fails.

@@ -79,8 +79,9 @@ impl VfioDevice for Vgpu {
     }
 
     fn close(&mut self, _: &mut Context) {
-        let guest = self.attached.take().expect("only what was opened is closed");
-        self.gpu.attached.lock().unwrap().remove(&guest);
+        if let Some(guest) = self.attached.take() {
+            self.gpu.attached.lock().unwrap().remove(&guest);
+        }
     }
 
     fn release(mut self: Box<Self>) {
