@@ -228,7 +228,8 @@ impl Run {
             let real = handles.object();
             let state = (real.index(), real.state(), real.open_count());
             assert_eq!(state, (object.index, object.state, object.opens));
-            assert_eq!(*handles.shared.calls.lock().unwrap(), object.calls, "vfio{}", state.0);
+            let calls = *handles.shared.calls.lock().unwrap();
+            assert_eq!(calls, object.calls, "vfio{}", state.0);
         }
         let (model, world) = (&self.model, &self.world);
         let counts = (world.alive(), world.releases(), world.pool.free(), world.vfio.device_sets());
