@@ -222,6 +222,20 @@ fn dropping_an_open_device_closes_and_unregisters_it_first() {
 }
 
 #[test]
+fn a_registration_holds_the_object_after_its_owner_has_gone() {
+    let log = Log::default();
+    let mut device = alloc(&Vfio::new(), plain(), Probe::new(&log));
+    device.register().unwrap();
+    let registration = device.object().try_get_registration().unwrap();
+    drop(device);
+    assert_eq!(registration.device().state(), State::Unregistering);
+    assert!(!registration.device().wait_unregistered(Duration::ZERO));
+    assert_eq!(log.take(), [""; 0]);
+    drop(registration);
+    assert_eq!(log.take(), ["release"]);
+}
+
+#[test]
 fn a_device_gets_the_lowest_index_that_is_free_and_holds_it_until_its_last_reference_goes() {
     let vfio = Vfio::new();
     let make = || alloc(&vfio, plain(), Probe::new(&Log::default()));
