@@ -48,6 +48,8 @@ fn a_registration_is_had_before_unregister_is_done_or_not_at_all() {
                     assert!(!late, "it was hidden by then");
                     assert_ne!(registration.device().state(), State::Unregistered);
                     assert!(!done.load(SeqCst), "held, and yet nobody was waited for");
+                    drop(registration);
+                    thread::yield_now(); // or the lock may never be had by the other side
                 }
                 assert!(reference.state() >= State::Unregistering);
             };
@@ -84,6 +86,7 @@ fn no_open_succeeds_once_unregister_has_begun() {
                 while open().map_err(|errno| assert_eq!(errno, Errno::NODEV)).is_ok() {
                     thread::yield_now();
                     device.lock().unwrap().close();
+                    thread::yield_now();
                 }
             };
             scope.spawn(user);
@@ -235,6 +238,7 @@ fn a_uuid_can_be_used_again_right_after_the_release_and_not_before() {
                     Ok(device) => break device,
                     Err(errno) => assert_eq!(errno, Errno::EXIST),
                 }
+                thread::yield_now();
             }
         });
         assert_eq!(released.load(SeqCst), round, "the one before is released");
@@ -262,6 +266,7 @@ fn an_instance_can_be_had_again_right_after_the_release_and_not_before() {
                     Ok(device) => break device,
                     Err(errno) => assert_eq!(errno, Errno::USERS),
                 }
+                thread::yield_now();
             }
         });
         assert_eq!((released.load(SeqCst), pool.free()), (round, 0));

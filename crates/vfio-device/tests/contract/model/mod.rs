@@ -57,7 +57,7 @@ struct Run {
 
 /// Drops it here, or now and then in another thread.
 fn drop_somewhere<T: Send>(walk: &mut Walk, it: T) {
-    if walk.small(8) == 0 {
+    if walk.small(64) == 0 {
         thread::scope(|scope| _ = scope.spawn(|| drop(it)));
     } else {
         drop(it);
