@@ -18,9 +18,11 @@ mod platform;
 
 use vfio_device::{Device, Errno};
 
+use crate::support::told;
+
 /// Why a device was not made.
-fn errno(made: Result<Device, Errno>) -> Errno {
-    made.map(drop).unwrap_err()
+fn errno<E: Into<Errno>>(made: Result<Device, E>) -> Errno {
+    told(made).map(drop).unwrap_err()
 }
 
 /// How many mappings of [`SharedMemory`](vfio_device::SharedMemory) with this name there are.
