@@ -308,3 +308,6 @@ impl Drop for Registration {
         self.0.put(&mut life);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,31 +11,7 @@ use vfio_device::{
     SourceId,
 };
 
-use crate::support::{Log, Probe, event, opened, plain};
-
-/// xorshift64: the same walk each time.
-struct Walk(u64);
-
-impl Walk {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// One of these, or, now and then, any number at all.
-    fn pick(&mut self, from: &[u64]) -> u64 {
-        match self.next() % 8 {
-            0 => self.next(),
-            _ => from[usize::try_from(self.next()).unwrap() % from.len()],
-        }
-    }
-
-    fn small(&mut self, below: u64) -> u32 {
-        u32::try_from(self.next() % below).unwrap()
-    }
-}
+use crate::support::{Log, Probe, Walk, event, opened, plain};
 
 fn step(device: &mut Device, walk: &mut Walk) {
     let region = u32::try_from(walk.pick(&[0, 1, 2, 6, 7, 8, 9]) & 0xffff_ffff).unwrap();

@@ -12,12 +12,7 @@ use vfio_device::{
     AllocError, BarKind, Errno, IrqAction, OpenMode, Region, State, Unregister, Vfio,
 };
 
-use crate::support::{Call, Log, Probe, alloc, event, plain, set_fds};
-
-/// Takes an index and drops it again: the lowest that is free.
-fn free_index(vfio: &Vfio) -> u32 {
-    alloc(vfio, plain(), Probe::new(&Log::default())).object().index()
-}
+use crate::support::{Call, Log, Probe, alloc, event, free_index, plain, set_fds};
 
 #[test]
 fn a_failed_init_leaves_nothing_behind() {
@@ -227,6 +222,20 @@ fn dropping_an_open_device_closes_and_unregisters_it_first() {
     assert_eq!(log.take(), ["open", "close"]);
     assert_eq!((reference.state(), reference.open_count()), (State::Unregistered, 0));
     drop(reference);
+    assert_eq!(log.take(), ["release"]);
+}
+
+#[test]
+fn a_registration_holds_the_object_after_its_owner_has_gone() {
+    let log = Log::default();
+    let mut device = alloc(&Vfio::new(), plain(), Probe::new(&log));
+    device.register().unwrap();
+    let registration = device.object().try_get_registration().unwrap();
+    drop(device);
+    assert_eq!(registration.device().state(), State::Unregistering);
+    assert!(!registration.device().wait_unregistered(Duration::ZERO));
+    assert_eq!(log.take(), [""; 0]);
+    drop(registration);
     assert_eq!(log.take(), ["release"]);
 }
 

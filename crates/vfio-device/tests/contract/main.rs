@@ -2,8 +2,10 @@
 //! The contract of the life-cycle core, from outside. Constants are written out again, never imported.
 
 mod config_space;
+mod defects;
 mod description;
 mod events;
+mod failures;
 mod function_reset;
 mod hostile;
 mod irq_refusals;
@@ -11,8 +13,11 @@ mod irqs;
 mod life_cycle;
 mod mdev;
 mod memory;
+mod model;
 mod msix;
+mod page;
 mod pci_layout;
+mod races;
 mod regions;
 mod shapes;
 mod support;

@@ -10,6 +10,16 @@ use vfio_device::{
     Context, Description, Device, Errno, Interest, IrqAction, IrqData, OpenMode, Vfio, VfioDevice,
 };
 
+/// A device without registers of its own, in an `impl VfioDevice`.
+macro_rules! no_registers {
+    () => {
+        fn region_read(&mut self, _: u32, _: u64, _: &mut [u8], _: &mut vfio_device::Context) {}
+        fn region_write(&mut self, _: u32, _: u64, _: &[u8], _: &mut vfio_device::Context) {}
+        fn reset(&mut self, _: &mut vfio_device::Context) {}
+    };
+}
+pub(crate) use no_registers;
+
 /// What a probe was called with, for the test to act on.
 pub enum Call<'a> {
     Read { region: u32, offset: u64, data: &'a mut [u8] },
@@ -205,4 +215,38 @@ pub fn config_read<const N: usize>(device: &mut Device, offset: u64) -> [u8; N] 
 
 pub fn config_write(device: &mut Device, offset: u64, data: &[u8]) {
     device.region_write(7, offset, data).unwrap();
+}
+
+/// Takes an index and drops it again: the lowest that is free.
+pub fn free_index(vfio: &Vfio) -> u32 {
+    alloc(vfio, plain(), Probe::new(&Log::default())).object().index()
+}
+
+/// xorshift64: the same walk each time.
+pub struct Walk(pub u64);
+
+impl Walk {
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// One of these, or, now and then, any number at all.
+    pub fn pick(&mut self, from: &[u64]) -> u64 {
+        match self.next() % 8 {
+            0 => self.next(),
+            _ => from[usize::try_from(self.next()).unwrap() % from.len()],
+        }
+    }
+
+    pub fn small(&mut self, below: u64) -> u32 {
+        u32::try_from(self.next() % below).unwrap()
+    }
+}
+
+/// The device, or the error number that says why there is none.
+pub fn told<E: Into<Errno>>(made: Result<Device, E>) -> Result<Device, Errno> {
+    made.map_err(Into::into)
 }
