@@ -1,5 +1,5 @@
 #![cfg(test)]
-//! Failure at every step of making, registering and opening a device: what is told, and that nothing is left behind.
+//! Failure at every step of making, registering and opening a device: what is and that nothing is left behind.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock};

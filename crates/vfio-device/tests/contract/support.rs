@@ -245,8 +245,3 @@ impl Walk {
         u32::try_from(self.next() % below).unwrap()
     }
 }
-
-/// The device, or the error number that says why there is none.
-pub fn told<E: Into<Errno>>(made: Result<Device, E>) -> Result<Device, Errno> {
-    made.map_err(Into::into)
-}

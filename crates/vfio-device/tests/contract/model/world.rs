@@ -12,7 +12,7 @@ use vfio_device::{
 };
 
 use super::machine::{Calls, Fault, Wish};
-use crate::support::{plain, told};
+use crate::support::plain;
 
 pub const ONE: MdevType = MdevType { name: "model-1", pretty_name: "", description: None };
 pub const TWO: MdevType = MdevType { name: "model-2", pretty_name: "", description: None };
@@ -176,7 +176,7 @@ impl World {
         let shared = Shared::default();
         *self.maker.next.lock().unwrap() = Some((wish, shared.clone()));
         let made = match wish.mdev {
-            None => told(self.vfio.alloc(|init| self.maker.init(init))),
+            None => self.vfio.alloc(|init| self.maker.init(init)).map_err(Errno::from),
             Some((parent, uuid)) => {
                 let kind = match (wish.special, wish.units) {
                     (true, _) => SPECIAL,

@@ -6,7 +6,7 @@
 use vfio_device::{Device, Errno, OpenMode, Unregister, Vfio, VfioDevice};
 
 use super::errno;
-use crate::support::{free_index, no_registers, plain, told};
+use crate::support::{free_index, no_registers, plain};
 
 struct Object;
 impl VfioDevice for Object {
@@ -16,13 +16,13 @@ impl VfioDevice for Object {
 const CONTAINER: u64 = 0xc0;
 
 fn make(vfio: &Vfio, has_no_irqs: bool) -> Result<Device, Errno> {
-    told(vfio.alloc(|init| {
+    Ok(vfio.alloc(|init| {
         init.assign_device_set(CONTAINER);
         if has_no_irqs {
             return Err(Errno::NODEV);
         }
         Ok((plain(), Box::new(Object)))
-    }))
+    })?)
 }
 
 /// The driver's probe: the container is registered before its children are looked for.

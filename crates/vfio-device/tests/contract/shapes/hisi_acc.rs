@@ -6,19 +6,19 @@
 use vfio_device::{BAR0, BarKind, Device, Errno, Region, Vfio, VfioDevice};
 
 use super::layers::{Derived, base_init};
-use crate::support::{Log, free_index, told};
+use crate::support::{Log, free_index};
 
 const BAR2: u32 = BAR0 + 2;
 
 fn probe(vfio: &Vfio, log: &Log, hardware: Result<bool, Errno>) -> Result<Device, Errno> {
     let migrates = hardware?;
-    told(vfio.alloc(|_| {
+    Ok(vfio.alloc(|_| {
         let (description, base) = base_init(log)?;
         let size = if migrates { 0x8000 } else { 0x1_0000 };
         let ops: Box<dyn VfioDevice> =
             if migrates { Box::new(Derived::new(base, log)) } else { base };
         Ok((description.bar(2, BarKind::Memory32, Region::trapped(size)), ops))
-    }))
+    })?)
 }
 
 #[test]

@@ -18,11 +18,9 @@ mod platform;
 
 use vfio_device::{Device, Errno};
 
-use crate::support::told;
-
 /// Why a device was not made.
 fn errno<E: Into<Errno>>(made: Result<Device, E>) -> Errno {
-    told(made).map(drop).unwrap_err()
+    made.map(drop).map_err(Into::into).unwrap_err()
 }
 
 /// How many mappings of [`SharedMemory`](vfio_device::SharedMemory) with this name there are.
