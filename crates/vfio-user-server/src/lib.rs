@@ -1,7 +1,8 @@
 //! A vfio-user protocol server for any [`vfio_device`].
 //!
 //! A [`Listener`] is the socket, an [`Endpoint`] is a device with its socket, an [`EventLoop`] serves any number of them
-//! on one thread; its documentation has a whole server. The modules below are for those who need a part: the messages
+//! on one thread; its documentation has a whole server. [`main`] is all of that for a program that serves one device, and
+//! [`serve`] for one that reads its own command line. The modules below are for those who need a part: the messages
 //! ([`wire`]), what is refused and how ([`refusal`]), a conversation without its socket ([`session`]).
 //!
 //! Every message that the specification has a server answer is answered, but for migration (`DEVICE_FEATURE`,
@@ -16,6 +17,7 @@ mod event_loop;
 mod listener;
 mod log_limit;
 mod poll_window;
+mod program;
 pub mod refusal;
 mod region_info;
 pub mod session;
@@ -26,3 +28,4 @@ pub mod wire;
 pub use endpoint::{Endpoint, Event};
 pub use event_loop::{DEFAULT_POLL, EndpointId, EventLoop, LoopHandle};
 pub use listener::{ListenError, Listener};
+pub use program::{ServeError, main, qemu_device, serve};
