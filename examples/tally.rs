@@ -57,3 +57,27 @@ impl VfioDevice for Tally {
 fn main() -> ExitCode {
     vfio_user_server::main(|_init| Ok((description(), Box::new(RESET))))
 }
+
+#[cfg(test)]
+mod tests {
+    use vfio_device::BAR0;
+    use vfio_device::testing::{Check, Harness};
+
+    use super::*;
+
+    #[test]
+    fn an_interrupt_is_asserted_while_the_count_is_the_limit() {
+        let mut tally = Harness::new(|_| Ok((description(), Box::new(RESET))));
+        assert_eq!(tally.read32(BAR0, 0x0).to_le_bytes(), *b"TALY");
+        tally.write32(BAR0, 0x8, 2);
+        for (count, asserted) in [(1, false), (2, true), (3, false)] {
+            tally.write32(BAR0, 0x4, 0);
+            assert_eq!((tally.read32(BAR0, 0x4), tally.intx()), (count, asserted));
+        }
+    }
+
+    #[test]
+    fn it_survives_what_every_device_must() {
+        Check::new(|_| Ok((description(), Box::new(RESET)))).run();
+    }
+}

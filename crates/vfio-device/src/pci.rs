@@ -111,7 +111,7 @@ impl Capability {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Bar {
     index: u32,
     kind: BarKind,
@@ -119,7 +119,7 @@ struct Bar {
 }
 
 /// The PCI part of a [`Description`] in the making.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct PciBuilder {
     header: [u8; 0x40],
     initial_command: u16,
