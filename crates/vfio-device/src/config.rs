@@ -1,9 +1,15 @@
 //! PCI configuration space as data: value bytes and write-mask bytes.
 
+use std::fmt;
+
 /// Offset of the command register, 2 bytes.
 pub(crate) const COMMAND: usize = 0x04;
 /// Offset of the status register, 2 bytes.
 pub(crate) const STATUS: usize = 0x06;
+/// Offset of the pointer to the first capability.
+pub(crate) const CAPABILITIES_POINTER: usize = 0x34;
+/// Bit 4 of the status register's lower byte: there is a capability list.
+pub(crate) const STATUS_CAPABILITIES: u8 = 0x10;
 /// Status bit 3: an INTx is asserted (whether or not Interrupt Disable holds it back).
 pub(crate) const STATUS_INTERRUPT: u8 = 0x08;
 /// Bit 2 of the command register's upper byte (bit 10): Interrupt Disable.
@@ -13,12 +19,19 @@ pub(crate) const COMMAND_HI_INTX_DISABLE: u8 = 0x04;
 ///
 /// A write changes the bits that the mask allows and no others, so BAR sizing needs no code (a BAR's size bits cannot
 /// be written) and an access of any width at any offset is safe.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ConfigSpace {
     value: Box<[u8]>,
     mask: Box<[u8]>,
     /// What a reset brings back.
     reset: Box<[u8]>,
+}
+
+/// Up to 4096 bytes three times over are more than anybody reads.
+impl fmt::Debug for ConfigSpace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigSpace").field("size", &self.size()).finish_non_exhaustive()
+    }
 }
 
 impl ConfigSpace {
@@ -71,6 +84,14 @@ impl ConfigSpace {
     /// Four bytes, little-endian.
     pub fn dword(&self, offset: usize) -> u32 {
         u32::from(self.word(offset)) | u32::from(self.word(offset.saturating_add(2))) << 16
+    }
+
+    /// Where the standard capabilities are, in the order of the list. Endless for a list that is a loop.
+    pub(crate) fn capabilities(&self) -> impl Iterator<Item = usize> {
+        let has_list = self.byte(STATUS) & STATUS_CAPABILITIES != 0 && self.size() != 0;
+        let at = |pointer: usize| Some(usize::from(self.byte(pointer))).filter(|&at| at != 0);
+        let first = has_list.then_some(CAPABILITIES_POINTER).and_then(at);
+        std::iter::successors(first, move |&before| at(before + 1))
     }
 
     /// Defines bytes while the device is being built: value, and which bits a guest may change.

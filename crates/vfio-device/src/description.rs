@@ -2,7 +2,7 @@
 
 use crate::config::ConfigSpace;
 use crate::irq::{ERR, INTX, IrqFlags, IrqInfo, REQ};
-use crate::pci::PciBuilder;
+use crate::pci::{Controls, PciBuilder};
 use crate::region::Region;
 use crate::validate::{self, DescriptionError};
 
@@ -35,6 +35,7 @@ pub struct Description {
 #[derive(Debug)]
 pub struct Built {
     pub(crate) config: Option<ConfigSpace>,
+    pub(crate) controls: Controls,
     pub(crate) regions: Vec<Region>,
     pub(crate) irqs: Vec<IrqInfo>,
     pub(crate) can_reset: bool,
@@ -107,9 +108,11 @@ impl Description {
             }
             None => (None, self.regions),
         };
-        let built = Built { config, regions, irqs: self.irqs, can_reset: self.can_reset };
+        let controls = Controls::default();
+        let built = Built { config, controls, regions, irqs: self.irqs, can_reset: self.can_reset };
         validate::check(&built)?;
-        Ok(built)
+        let controls = built.config.as_ref().map(Controls::find).unwrap_or_default();
+        Ok(Built { controls, ..built })
     }
 }
 

@@ -1,16 +1,18 @@
 //! A device as its owner holds it: everything that can be done to it.
 
+mod access;
+
 use std::fmt;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use crate::config::{COMMAND, COMMAND_HI_INTX_DISABLE, STATUS, STATUS_INTERRUPT};
-use crate::description::{Built, CONFIG};
-use crate::irq::{INTX, IrqAction, IrqData, Irqs, eventfd};
+use crate::description::Built;
+use crate::irq::{IrqAction, IrqData, Irqs, eventfd};
 use crate::object::{DeviceRef, Registration, State, lock};
 use crate::ops::{Context, VfioDevice};
-use crate::region::{Part, Region};
+use crate::pci::Controls;
+use crate::region::Region;
 use crate::{ConfigSpace, Errno, Interest, SourceId, Sources, Timers};
 
 /// How a user wants the device.
@@ -40,6 +42,7 @@ pub struct Device {
     ops: Option<Box<dyn VfioDevice>>,
     cx: Context,
     regions: Vec<Region>,
+    controls: Controls,
     is_pci: bool,
     can_reset: bool,
     mode: OpenMode,
@@ -67,13 +70,14 @@ impl Device {
                 config: built.config.unwrap_or_else(|| ConfigSpace::new(0)),
             },
             regions: built.regions,
+            controls: built.controls,
             is_pci,
             can_reset: built.can_reset,
             mode: OpenMode::Shared,
             users: Vec::new(),
             requests: 0,
         };
-        device.command_written();
+        device.controls_written();
         device
     }
 
@@ -216,99 +220,6 @@ impl Device {
         &self.cx.irqs
     }
 
-    /// Reads `data.len()` bytes of a region.
-    ///
-    /// # Errors
-    /// `EINVAL` for a region that does not exist, or bytes that do not all lie in it.
-    pub fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
-        let ops = self.ops.as_mut().ok_or(Errno::NODEV)?;
-        let it = self.regions.get(region as usize).ok_or(Errno::INVAL)?;
-        it.check(offset, data.len())?;
-        if region == CONFIG && self.is_pci {
-            self.config_read(offset, data);
-            return Ok(());
-        }
-        self.cx.irqs.holdoff.accessed();
-        let mut at = offset;
-        let mut rest = data;
-        while !rest.is_empty() {
-            let (part, of_memory) = match it.part(at, rest.len()) {
-                Part::Memory(length) => (rest.split_off_mut(..length), true),
-                Part::Trapped(length) => (rest.split_off_mut(..length), false),
-            };
-            let part = part.ok_or(Errno::INVAL)?;
-            let length = part.len() as u64;
-            match it.memory().filter(|_| of_memory) {
-                Some(memory) => memory.read(at, part)?,
-                None => {
-                    part.fill(0);
-                    ops.region_read(region, at, part, &mut self.cx);
-                }
-            }
-            at += length;
-        }
-        Ok(())
-    }
-
-    /// Writes `data` to a region.
-    ///
-    /// # Errors
-    /// `EINVAL` for a region that does not exist or is read-only, or bytes that do not all lie in it.
-    pub fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno> {
-        let ops = self.ops.as_mut().ok_or(Errno::NODEV)?;
-        let it = self.regions.get(region as usize).ok_or(Errno::INVAL)?;
-        it.check(offset, data.len())?;
-        if it.is_read_only() {
-            return Err(Errno::INVAL);
-        }
-        if region == CONFIG && self.is_pci {
-            self.config_write(offset, data);
-            return Ok(());
-        }
-        self.cx.irqs.holdoff.accessed();
-        let mut at = offset;
-        let mut rest = data;
-        while !rest.is_empty() {
-            let (length, of_memory) = match it.part(at, rest.len()) {
-                Part::Memory(length) => (length, true),
-                Part::Trapped(length) => (length, false),
-            };
-            let (part, after) = rest.split_at_checked(length).ok_or(Errno::INVAL)?;
-            match it.memory().filter(|_| of_memory) {
-                Some(memory) => memory.write(at, part)?,
-                None => ops.region_write(region, at, part, &mut self.cx),
-            }
-            at += length as u64;
-            rest = after;
-        }
-        Ok(())
-    }
-
-    fn config_read(&self, offset: u64, data: &mut [u8]) {
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        self.cx.config.read(offset, data);
-        // The one status bit that changes by itself.
-        if self.cx.irqs.level(INTX, 0)
-            && let Some(status) = STATUS.checked_sub(offset).and_then(|at| data.get_mut(at))
-        {
-            *status |= STATUS_INTERRUPT;
-        }
-    }
-
-    fn config_write(&mut self, offset: u64, data: &[u8]) {
-        self.cx.config.write(usize::try_from(offset).unwrap_or(usize::MAX), data);
-        self.command_written();
-        if let Some(ops) = &mut self.ops {
-            ops.config_written(offset, data.len(), &mut self.cx);
-        }
-    }
-
-    /// What the core itself does about the command register.
-    fn command_written(&mut self) {
-        let disabled = self.cx.config.byte(COMMAND + 1) & COMMAND_HI_INTX_DISABLE != 0;
-        self.cx.irqs.set_intx_disabled(self.is_pci && disabled);
-    }
-
     /// `VFIO_DEVICE_SET_IRQS`: `action` on the vectors `range` of `index`. An empty range at 0 with
     /// [`IrqAction::Trigger`] and [`IrqData::None`] takes the index down.
     ///
@@ -335,8 +246,8 @@ impl Device {
     pub fn reset(&mut self) {
         self.cx.config.reset();
         self.cx.timers.stop_all();
-        self.cx.irqs.lower_all();
-        self.command_written();
+        self.cx.irqs.reset();
+        self.controls_written();
         if let Some(ops) = &mut self.ops {
             ops.reset(&mut self.cx);
         }

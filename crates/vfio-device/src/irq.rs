@@ -4,92 +4,19 @@
 mod aio;
 pub(crate) mod eventfd;
 mod holdoff;
+mod info;
+mod msix;
 
 use std::fs::File;
-use std::ops::{BitOr, Range};
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 
 use crate::Errno;
 use crate::sources::{Interest, SourceId, Sources};
 use holdoff::Holdoff;
-
-/// irq index of INTx (`VFIO_PCI_INTX_IRQ_INDEX`).
-pub const INTX: u32 = 0;
-/// irq index of MSI (`VFIO_PCI_MSI_IRQ_INDEX`).
-pub const MSI: u32 = 1;
-/// irq index of MSI-X (`VFIO_PCI_MSIX_IRQ_INDEX`).
-pub const MSIX: u32 = 2;
-/// irq index of error reporting (`VFIO_PCI_ERR_IRQ_INDEX`).
-pub const ERR: u32 = 3;
-/// irq index by which the device is asked back (`VFIO_PCI_REQ_IRQ_INDEX`).
-pub const REQ: u32 = 4;
-
-/// What an irq index can do (`VFIO_IRQ_INFO_*`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IrqFlags(u32);
-
-impl IrqFlags {
-    /// It signals eventfds.
-    pub const EVENTFD: Self = Self(1);
-    /// Its vectors can be masked.
-    pub const MASKABLE: Self = Self(2);
-    /// A level: it masks itself when it fires, and fires again at unmask while the level holds.
-    pub const AUTOMASKED: Self = Self(4);
-    /// Its vectors are set up all at once.
-    pub const NORESIZE: Self = Self(8);
-    /// What INTx has: `EVENTFD | MASKABLE | AUTOMASKED`.
-    pub const INTX: Self = Self(7);
-    /// What MSI, ERR and REQ have: `EVENTFD | NORESIZE`.
-    pub const MSI: Self = Self(9);
-
-    /// The bits, as on the wire.
-    pub fn bits(self) -> u32 {
-        self.0
-    }
-
-    /// Whether all of `other`'s bits are set.
-    pub fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-}
-
-impl BitOr for IrqFlags {
-    type Output = Self;
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-/// Flags and number of vectors of an irq index; count 0 means that the device does not have it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct IrqInfo {
-    /// What it can do.
-    pub flags: IrqFlags,
-    /// Number of vectors.
-    pub count: u32,
-}
-
-/// What a SET_IRQS message asks for (`VFIO_IRQ_SET_ACTION_*`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum IrqAction {
-    /// Hold interrupts back.
-    Mask,
-    /// Let them through again.
-    Unmask,
-    /// Say where they go, or fire them by hand.
-    Trigger,
-}
-
-/// What a SET_IRQS message carries (`VFIO_IRQ_SET_DATA_*`).
-#[derive(Debug)]
-pub enum IrqData<'a, F> {
-    /// Nothing: the action holds for each vector of the range.
-    None,
-    /// A byte for each vector: the action holds where it is not 0.
-    Bool(&'a [u8]),
-    /// An eventfd for each vector, or none at all to take them away.
-    Eventfd(F),
-}
+pub use info::{ERR, INTX, IrqAction, IrqData, IrqFlags, IrqInfo, MSI, MSIX, REQ};
+pub(crate) use msix::MsixPart;
+use msix::Table;
 
 #[derive(Debug, Default)]
 struct Vector {
@@ -101,6 +28,8 @@ struct Vector {
     masked: bool,
     /// By itself, when it fired: until the next unmask.
     automasked: bool,
+    /// By the guest, in the MSI-X table.
+    held: bool,
     /// An event that came while it was held back.
     pending: bool,
     fired: u64,
@@ -148,7 +77,11 @@ impl Index {
 #[derive(Debug)]
 pub struct Irqs {
     indexes: Vec<Index>,
+    /// By the command register.
     intx_disabled: bool,
+    /// By Function Mask.
+    msix_masked: bool,
+    msix_table: Table,
     pub(crate) holdoff: Holdoff,
 }
 
@@ -162,6 +95,8 @@ impl Irqs {
         Self {
             indexes: infos.iter().map(index).collect(),
             intx_disabled: false,
+            msix_masked: false,
+            msix_table: Table::new(infos.get(MSIX as usize).map_or(0, |info| info.count)),
             holdoff: Holdoff::default(),
         }
     }
@@ -273,15 +208,19 @@ impl Irqs {
         }
     }
 
-    /// Forgets all that belongs to the open. Levels are the device's and stay.
+    /// Forgets all that belongs to the open. Levels are the device's and stay. The MSI-X table goes: whoever comes next may
+    /// keep one of his own, and would never unmask here.
     pub(crate) fn close(&mut self, sources: &mut Sources) {
+        self.reset_msix_table();
         for index in 0..self.num_irqs() {
             self.disable(index, sources);
         }
     }
 
-    /// All levels low and nothing pending, as after a reset. Where interrupts go, and which are masked, stays.
-    pub(crate) fn lower_all(&mut self) {
+    /// All levels low, nothing pending and the MSI-X table at rest, as after a reset. Where interrupts go, and which are
+    /// masked by the client, stays.
+    pub(crate) fn reset(&mut self) {
+        self.reset_msix_table();
         for vector in self.indexes.iter_mut().flat_map(|index| &mut index.vectors) {
             (vector.level, vector.pending) = (false, false);
         }
@@ -376,11 +315,14 @@ impl Irqs {
     /// The one place where an interrupt goes out. `event`: something has just happened, apart from any level that holds.
     fn deliver(&mut self, index: u32, vector: u32, event: bool) {
         let disabled = index == INTX && self.intx_disabled;
+        let msix_masked = index == MSIX && self.msix_masked;
         let Some(it) = self.indexes.get_mut(index as usize) else { return };
         let is_level = it.is_level();
         let Some(it) = it.vectors.get_mut(vector as usize) else { return };
-        if disabled || it.masked || it.automasked {
-            it.pending |= event && it.trigger.is_some();
+        // What a guest masks it can look for in the pending bits, whether or not the client has a descriptor for it yet.
+        let held = it.held || msix_masked;
+        if disabled || held || it.masked || it.automasked {
+            it.pending |= event && (held || it.trigger.is_some());
         } else if event || it.pending || (is_level && it.level) {
             it.pending = false;
             it.automasked = it.fire() && is_level;

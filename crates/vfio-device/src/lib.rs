@@ -37,7 +37,9 @@
 //! |---|---|
 //! | asks for device, region and irq info | the core, from the [`Description`] |
 //! | reads or writes configuration space, sizes a BAR | the core: value and mask ([`ConfigSpace`]); the device hears of it in [`config_written`](VfioDevice::config_written) |
-//! | an access out of bounds, to an absent or a read-only region | the core: `EINVAL` |
+//! | asks for a reset of the function (PCI Express or Advanced Features FLR, D3hot to D0) | the core, as any other reset |
+//! | reads or writes the MSI-X table, reads the pending bits | the core ([`Description::msix`]) |
+//! | an access out of bounds, to an absent region, against a region's permissions | the core: `EINVAL` |
 //! | an access to [trapped](Region::trapped) bytes | the device: [`region_read`](VfioDevice::region_read), [`region_write`](VfioDevice::region_write) |
 //! | an access to [mapped](Region::mapped) bytes | the core, or nobody: the client has mapped [`SharedMemory`] |
 //! | an access across both ([sparse](Region::sparse)) | each part as above |
@@ -170,7 +172,7 @@ pub use memory::SharedMemory;
 pub use migration::Migration;
 pub use object::{DeviceRef, Registration, State, Vfio};
 pub use ops::{Context, VfioDevice};
-pub use pci::{BarKind, Capability};
+pub use pci::{BarKind, BarOffset, Capability};
 pub use region::Region;
 /// An error number of the kernel's, as the life cycle and every message answer it.
 pub use rustix::io::Errno;

@@ -1,19 +1,23 @@
 //! Building the configuration space of a PCI function (PCI Local Bus 3.0 chapter 6, PCI Express Base chapter 7).
 
-use std::ops::Range;
+mod capability;
+mod control;
+mod layout;
 
 use crate::config::{COMMAND, COMMAND_HI_INTX_DISABLE, ConfigSpace, STATUS};
 use crate::description::{CONFIG, Description, ROM};
-use crate::irq::{IrqFlags, MSI};
+use crate::irq::{IrqFlags, MSI, MSIX, MsixPart};
 use crate::region::Region;
 use crate::validate::DescriptionError;
+pub use capability::Capability;
+pub(crate) use capability::id;
+pub(crate) use control::Controls;
+use layout::Layout;
 
 pub(crate) const BAR_REGISTERS: usize = 0x10;
-pub(crate) const CAPABILITIES_POINTER: usize = 0x34;
 pub(crate) const INTERRUPT_PIN: usize = 0x3d;
 pub(crate) const FIRST_CAPABILITY: usize = 0x40;
 pub(crate) const FIRST_EXTENDED: usize = 0x100;
-pub(crate) const STATUS_CAPABILITIES: u8 = 0x10;
 const ROM_REGISTER: usize = 0x30;
 const INTERRUPT_LINE: usize = 0x3c;
 
@@ -26,6 +30,9 @@ pub enum BarKind {
     Memory32,
     /// Memory below 4 GiB, prefetchable: reads have no side effect.
     Prefetchable32,
+    /// Memory anywhere; takes up the next BAR too. Where a bridge is in between, firmware puts it below 4 GiB all the
+    /// same.
+    Memory64,
     /// Memory anywhere, prefetchable; takes up the next BAR too.
     Prefetchable64,
 }
@@ -37,13 +44,14 @@ impl BarKind {
             Self::Io => 0x1,
             Self::Memory32 => 0x0,
             Self::Prefetchable32 => 0x8,
+            Self::Memory64 => 0x4,
             Self::Prefetchable64 => 0xc,
         }
     }
 
     /// Bytes of the register.
     fn width(self) -> usize {
-        if self == Self::Prefetchable64 { 8 } else { 4 }
+        if matches!(self, Self::Memory64 | Self::Prefetchable64) { 8 } else { 4 }
     }
 
     /// The sizes that such a register can express.
@@ -51,64 +59,26 @@ impl BarKind {
         match self {
             Self::Io => 4..=256,
             Self::Memory32 | Self::Prefetchable32 => 16..=1 << 31,
-            Self::Prefetchable64 => 16..=1 << 62,
+            Self::Memory64 | Self::Prefetchable64 => 16..=1 << 62,
         }
     }
 }
 
-/// A capability of a PCI function: its body after the two bytes of id and next pointer (four bytes of header for an
-/// extended one), and which bits of it a guest may change.
-#[derive(Clone, Debug)]
-pub struct Capability {
-    id: u16,
-    extended: bool,
-    version: u8,
-    body: Vec<u8>,
-    mask: Vec<u8>,
+/// A place in a BAR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BarOffset {
+    /// BAR number, 0 to 5.
+    pub bar: u32,
+    /// Bytes from the beginning of the BAR.
+    pub offset: u64,
 }
 
-impl Capability {
-    /// Any standard capability: `body` begins at offset 2 of it, `mask` says which of its bits a guest may change
-    /// (bytes that it lacks: none).
-    pub fn raw(id: u8, body: impl Into<Vec<u8>>, mask: impl Into<Vec<u8>>) -> Self {
-        Self { id: id.into(), extended: false, version: 0, body: body.into(), mask: mask.into() }
-    }
-
-    /// Vendor-specific (id 0x09), read-only; its length byte is added to `data`.
-    pub fn vendor(data: &[u8]) -> Self {
-        let length = u8::try_from(data.len() + 3).unwrap_or(u8::MAX);
-        Self::raw(0x09, [&[length], data].concat(), [])
-    }
-
-    /// Power management (id 0x01), version 3: D0 and D3hot, state kept over D3hot (No_Soft_Reset).
-    pub fn power_management() -> Self {
-        Self::raw(0x01, [0x03, 0, 0x08, 0, 0, 0], [0, 0, 0x03, 0, 0, 0])
-    }
-
-    /// MSI (id 0x05) with a 64-bit address. `log2_vectors` is the Multiple Message Capable field: 0..=5 for 1..=32.
-    fn msi(log2_vectors: u8) -> Self {
-        let mut body = [0; 12];
-        let mut mask = [0xff; 12];
-        (body[0], mask[0], mask[1], mask[2]) = (0x80 | log2_vectors << 1, 0x71, 0, 0xfc);
-        Self::raw(0x05, body, mask)
-    }
-
-    /// Any extended capability: `body` begins at offset 4 of it. A function that has one has 4096 bytes of
-    /// configuration space.
-    pub fn extended(
-        id: u16,
-        version: u8,
-        body: impl Into<Vec<u8>>,
-        mask: impl Into<Vec<u8>>,
-    ) -> Self {
-        let (body, mask) = (body.into(), mask.into());
-        Self { id, extended: true, version: version & 0xf, body, mask }
-    }
-
-    /// Device serial number (extended, id 0x0003).
-    pub fn serial_number(number: u64) -> Self {
-        Self::extended(0x0003, 1, number.to_le_bytes(), [])
-    }
+/// What [`Description::msix`] was told.
+#[derive(Debug)]
+struct Msix {
+    vectors: u32,
+    table: BarOffset,
+    pending: BarOffset,
 }
 
 #[derive(Clone, Debug)]
@@ -128,6 +98,7 @@ pub(crate) struct PciBuilder {
     bytes: Vec<(usize, Vec<u8>)>,
     capabilities: Vec<Capability>,
     extended: Vec<Capability>,
+    msix: Vec<Msix>,
 }
 
 impl PciBuilder {
@@ -140,6 +111,7 @@ impl PciBuilder {
             bytes: Vec::new(),
             capabilities: Vec::new(),
             extended: Vec::new(),
+            msix: Vec::new(),
         };
         builder.put(0x00, &vendor.to_le_bytes());
         builder.put(0x02, &device.to_le_bytes());
@@ -163,7 +135,7 @@ impl PciBuilder {
         if let Some(index) = (0..=CONFIG).find(|&at| size_of(&regions, at) != 0) {
             return Err(DescriptionError::ReservedRegion(index));
         }
-        let express = !self.extended.is_empty();
+        let express = self.capabilities.iter().chain(&self.extended).any(Capability::is_express);
         let mut config = ConfigSpace::new(if express { 4096 } else { 256 });
         config.define(0, &self.header, &[]);
 
@@ -180,20 +152,23 @@ impl PciBuilder {
             define_rom(&mut config, &rom)?;
             set_region(&mut regions, ROM, rom);
         }
+        for msix in &self.msix {
+            msix.place(&mut regions)?;
+        }
         if config.byte(INTERRUPT_PIN) != 0 {
             config.define(INTERRUPT_LINE, &[0], &[0xff]);
             command |= u16::from(COMMAND_HI_INTX_DISABLE) << 8;
         }
         config.define(COMMAND, &[0, 0], &command.to_le_bytes());
 
-        let mut layout = Layout { config, claimed: Vec::new() };
+        let mut layout = Layout::new(config);
         for (offset, bytes) in &self.bytes {
-            layout.claim(*offset, bytes, &[], FIRST_CAPABILITY..256)?;
+            layout.bytes(*offset, bytes)?;
         }
         layout.capabilities(&self.capabilities)?;
         layout.extended(&self.extended)?;
 
-        let mut config = layout.config;
+        let mut config = layout.into_config();
         config.seal();
         config.set(COMMAND, &self.initial_command.to_le_bytes());
         set_region(&mut regions, CONFIG, Region::trapped(config.size()));
@@ -260,6 +235,20 @@ impl Description {
         self.capability(Capability::msi(log2_vectors)).irq(MSI, IrqFlags::MSI, count)
     }
 
+    /// Adds an MSI-X capability and irq index MSI-X with `vectors` vectors, 1 to 2048.
+    ///
+    /// The core answers the table (16 bytes a vector) and the pending bit array (8 bytes for each 64 vectors): both lie at
+    /// a multiple of 8 in trapped bytes of a memory BAR, and the device does not see accesses to them. It only says
+    /// [`trigger`](crate::Irqs::trigger) or [`set_level`](crate::Irqs::set_level).
+    ///
+    /// A vector that the guest masks, by its Vector Control or by Function Mask, shows in the pending bit array and fires
+    /// at unmask. A client that keeps the table itself, as QEMU does, writes it nowhere; then it is the client who masks.
+    pub fn msix(self, vectors: u32, table: BarOffset, pending: BarOffset) -> Self {
+        self.with_pci(|pci| pci.msix.push(Msix { vectors, table, pending }))
+            .capability(Capability::msix(vectors, table, pending))
+            .irq(MSIX, IrqFlags::MSIX, vectors)
+    }
+
     fn header(self, offset: usize, bytes: &[u8]) -> Self {
         self.with_pci(|pci| pci.put(offset, bytes))
     }
@@ -269,6 +258,33 @@ impl Description {
             change(pci);
         }
         self
+    }
+}
+
+impl Msix {
+    /// Makes the core answer the table and the pending bit array.
+    fn place(&self, regions: &mut [Region]) -> Result<(), DescriptionError> {
+        if !(1..=2048).contains(&self.vectors) {
+            return Err(DescriptionError::MsixVectors(self.vectors));
+        }
+        for (part, at) in [(MsixPart::Table, self.table), (MsixPart::Pending, self.pending)] {
+            let length = part.size(self.vectors);
+            let error = |fault| DescriptionError::Msix {
+                what: part.name(),
+                bar: u8::try_from(at.bar).unwrap_or(u8::MAX),
+                offset: at.offset,
+                length,
+                fault,
+            };
+            if !at.offset.is_multiple_of(8) || at.offset > u32::MAX.into() {
+                return Err(error("does not begin at a multiple of 8 below 4 GiB"));
+            }
+            let bars = regions.get_mut(..6).unwrap_or_default();
+            let region =
+                bars.get_mut(at.bar as usize).ok_or(error("is in no BAR: there are 0 to 5"))?;
+            region.answer_msix(part, at.offset..at.offset + length);
+        }
+        Ok(())
     }
 }
 
@@ -315,84 +331,4 @@ fn define_rom(config: &mut ConfigSpace, rom: &Region) -> Result<(), DescriptionE
     let mask = u32::try_from(!(size - 1) & 0xffff_ffff).unwrap_or(0) | 1; // bit 0: enable
     config.define(ROM_REGISTER, &[0; 4], &mask.to_le_bytes());
     Ok(())
-}
-
-/// Configuration space beyond the header while it is being laid out.
-struct Layout {
-    config: ConfigSpace,
-    claimed: Vec<Range<usize>>,
-}
-
-impl Layout {
-    fn capabilities(&mut self, list: &[Capability]) -> Result<(), DescriptionError> {
-        let mut pointer = CAPABILITIES_POINTER;
-        let mut at = FIRST_CAPABILITY;
-        for capability in list {
-            let id = u8::try_from(capability.id)
-                .ok()
-                .filter(|_| !capability.extended)
-                .ok_or(DescriptionError::NotStandard(capability.id))?;
-            let bytes = [&[id, 0], capability.body.as_slice()].concat();
-            let mask = [&[0, 0], capability.mask.as_slice()].concat();
-            at = self.free_from(at, bytes.len());
-            self.claim(at, &bytes, &mask, FIRST_CAPABILITY..256)?;
-            self.config.set(pointer, &[u8::try_from(at).unwrap_or(0)]);
-            pointer = at + 1;
-            at = (at + bytes.len()).next_multiple_of(4);
-        }
-        if !list.is_empty() {
-            self.config.set(STATUS, &[self.config.byte(STATUS) | STATUS_CAPABILITIES]);
-        }
-        Ok(())
-    }
-
-    fn extended(&mut self, list: &[Capability]) -> Result<(), DescriptionError> {
-        let mut at = FIRST_EXTENDED;
-        for (position, capability) in list.iter().enumerate() {
-            if !capability.extended {
-                return Err(DescriptionError::NotExtended(capability.id));
-            }
-            let end = (at + 4 + capability.body.len()).next_multiple_of(4);
-            let next = if position + 1 < list.len() { u32::try_from(end).unwrap_or(0) } else { 0 };
-            let header =
-                u32::from(capability.id) | u32::from(capability.version) << 16 | next << 20;
-            let bytes = [&header.to_le_bytes(), capability.body.as_slice()].concat();
-            let mask = [&[0; 4], capability.mask.as_slice()].concat();
-            self.claim(at, &bytes, &mask, FIRST_EXTENDED..4096)?;
-            at = end;
-        }
-        Ok(())
-    }
-
-    /// The first multiple of 4 from `at` on that has so many free bytes.
-    fn free_from(&self, mut at: usize, length: usize) -> usize {
-        while let Some(other) = self.overlapped(at..at.saturating_add(length)) {
-            at = other.end.next_multiple_of(4);
-        }
-        at
-    }
-
-    fn overlapped(&self, bytes: Range<usize>) -> Option<&Range<usize>> {
-        self.claimed.iter().find(|other| bytes.start < other.end && other.start < bytes.end)
-    }
-
-    /// Defines bytes inside `bounds` that nothing else has claimed.
-    fn claim(
-        &mut self,
-        offset: usize,
-        bytes: &[u8],
-        mask: &[u8],
-        bounds: Range<usize>,
-    ) -> Result<(), DescriptionError> {
-        let end = offset.saturating_add(bytes.len());
-        if offset < bounds.start || end > bounds.end {
-            return Err(DescriptionError::ConfigBounds { offset, length: bytes.len() });
-        }
-        if self.overlapped(offset..end).is_some() {
-            return Err(DescriptionError::ConfigOverlap { offset, length: bytes.len() });
-        }
-        self.claimed.push(offset..end);
-        self.config.define(offset, bytes, mask.get(..bytes.len()).unwrap_or(mask));
-        Ok(())
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use crate::irq::MsixPart;
 use crate::{Errno, SharedMemory};
 
 /// One region: its size, who may do what to it, and which of its bytes are memory that a client can map.
@@ -12,17 +13,41 @@ use crate::{Errno, SharedMemory};
 #[derive(Clone, Debug, Default)]
 pub struct Region {
     size: u64,
-    read_only: bool,
+    access: Access,
     memory: Option<SharedMemory>,
     sparse: Option<Vec<Range<u64>>>,
     kind: Option<(u32, u32)>,
+    /// Trapped bytes that the core answers itself.
+    msix: Vec<(Range<u64>, MsixPart)>,
 }
 
-/// A part of an access that is either all memory or all trapped; `Region::part` yields these.
+/// Who may do what to a region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Access {
+    #[default]
+    ReadWrite,
+    ReadOnly,
+    WriteOnly,
+}
+
+/// A part of an access that is all of one sort, and its length; `Region::part` yields these.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Part {
+    /// Bytes of the region's memory.
     Memory(usize),
+    /// Bytes that the device answers.
     Trapped(usize),
+    /// Bytes of an MSI-X structure, from this offset in it on.
+    Msix(MsixPart, usize, usize),
+}
+
+impl Part {
+    /// Bytes of it.
+    pub(crate) fn length(&self) -> usize {
+        match *self {
+            Self::Memory(length) | Self::Trapped(length) | Self::Msix(_, _, length) => length,
+        }
+    }
 }
 
 impl Region {
@@ -50,7 +75,12 @@ impl Region {
 
     /// The same region without `VFIO_REGION_INFO_FLAG_WRITE`: writes are refused.
     pub fn read_only(self) -> Self {
-        Self { read_only: true, ..self }
+        Self { access: Access::ReadOnly, ..self }
+    }
+
+    /// The same region without `VFIO_REGION_INFO_FLAG_READ`: reads are refused. Not for mapped memory.
+    pub fn write_only(self) -> Self {
+        Self { access: Access::WriteOnly, ..self }
     }
 
     /// The same region with a type capability (`VFIO_REGION_INFO_CAP_TYPE`), as device-specific regions have it.
@@ -65,7 +95,22 @@ impl Region {
 
     /// Whether writes are refused.
     pub fn is_read_only(&self) -> bool {
-        self.read_only
+        self.access == Access::ReadOnly
+    }
+
+    /// Whether reads are refused.
+    pub fn is_write_only(&self) -> bool {
+        self.access == Access::WriteOnly
+    }
+
+    /// Has the core answer these bytes.
+    pub(crate) fn answer_msix(&mut self, part: MsixPart, bytes: Range<u64>) {
+        self.msix.push((bytes, part));
+    }
+
+    /// Which bytes the core answers.
+    pub(crate) fn msix(&self) -> &[(Range<u64>, MsixPart)] {
+        &self.msix
     }
 
     /// The memory behind the mapped bytes, if there are any.
@@ -100,13 +145,22 @@ impl Region {
 
     /// How an access that starts at `offset` begins: so many bytes of one sort, at most `length`.
     pub(crate) fn part(&self, offset: u64, length: usize) -> Part {
-        let until = |end: u64| usize::try_from(end - offset).unwrap_or(usize::MAX).min(length);
+        let until = |end: u64| usize::try_from(end - offset).unwrap_or(usize::MAX);
+        let ahead = self.msix.iter().filter(|(bytes, _)| offset < bytes.end);
+        let length = match ahead.min_by_key(|(bytes, _)| bytes.start) {
+            Some((bytes, part)) if offset >= bytes.start => {
+                let start = usize::try_from(offset - bytes.start).unwrap_or(usize::MAX);
+                return Part::Msix(*part, start, length.min(until(bytes.end)));
+            }
+            Some((bytes, _)) => length.min(until(bytes.start)),
+            None => length,
+        };
         match (&self.memory, &self.sparse) {
             (None, _) => Part::Trapped(length),
             (Some(_), None) => Part::Memory(length),
             (Some(_), Some(areas)) => match areas.iter().find(|area| offset < area.end) {
-                Some(area) if offset >= area.start => Part::Memory(until(area.end)),
-                Some(area) => Part::Trapped(until(area.start)),
+                Some(area) if offset >= area.start => Part::Memory(length.min(until(area.end))),
+                Some(area) => Part::Trapped(length.min(until(area.start))),
                 None => Part::Trapped(length),
             },
         }

@@ -4,18 +4,17 @@
 //! ends it with SIGSEGV, a loop in a capability list hangs it. So all of that is refused here, when the device is
 //! built, and never found out in the dialogue.
 
+mod config_space;
+
 use std::ops::Range;
 
 use thiserror::Error;
 
-use crate::config::{ConfigSpace, STATUS};
 use crate::description::{Built, CONFIG, PCI_IRQS, PCI_REGIONS};
-use crate::irq::{INTX, MSI, MSIX};
-use crate::pci::{
-    BarKind, CAPABILITIES_POINTER, FIRST_CAPABILITY, FIRST_EXTENDED, INTERRUPT_PIN,
-    STATUS_CAPABILITIES,
-};
+use crate::irq::{INTX, MSI};
+use crate::pci::BarKind;
 use crate::region::Region;
+use config_space::config_space;
 
 /// Page size that mapped memory is measured in.
 pub(crate) const PAGE: u64 = 4096;
@@ -23,11 +22,6 @@ pub(crate) const PAGE: u64 = 4096;
 pub(crate) const MAX_REGIONS: u32 = 100;
 /// QEMU takes no more irq indexes than this.
 const MAX_IRQS: u32 = 50;
-
-/// Capability ids: power management, MSI, MSI-X.
-const PM_ID: u8 = 0x01;
-const MSI_ID: u8 = 0x05;
-const MSIX_ID: u8 = 0x11;
 
 /// Why a [`Description`](crate::Description) cannot be built.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -134,6 +128,12 @@ pub enum DescriptionError {
     /// QEMU aborts on a Multiple Message Capable field above 5.
     #[error("MSI: Multiple Message Capable is {0}; 0 to 5 stand for 1 to 32 vectors")]
     MsiVectors(u8),
+    /// QEMU takes endpoints, and no bridges or ports.
+    #[error("PCI Express: device type {0} cannot be handed to a guest: 0, 1 and 9 are endpoints")]
+    ExpressType(u8),
+    /// MSI-X has 1 to 2048 vectors.
+    #[error("MSI-X: {0} vectors; 1 to 2048 are possible")]
+    MsixVectors(u32),
     /// MSI-X structures outside of a BAR, or one over the other; QEMU refuses the device or ends with SIGSEGV.
     #[error("MSI-X: the {what} ({length} bytes at {offset:#x} of BAR {bar}) {fault}")]
     Msix {
@@ -211,6 +211,9 @@ pub(crate) fn check(built: &Built) -> Result<(), DescriptionError> {
 
 fn mapping(region: &Region) -> Result<(), &'static str> {
     let Some(memory) = region.memory() else { return Ok(()) };
+    if region.is_write_only() {
+        return Err("a client could read this write-only region: it cannot be mapped");
+    }
     if region.is_read_only() && !memory.is_read_only() {
         return Err(
             "a client could write this read-only region: use `SharedMemory::new_read_only`",
@@ -235,157 +238,14 @@ fn mapping(region: &Region) -> Result<(), &'static str> {
         }
         free = area.end;
     }
-    Ok(())
-}
-
-fn config_space(config: &ConfigSpace, built: &Built) -> Result<(), DescriptionError> {
-    let region = built.regions.get(CONFIG as usize).map_or(0, Region::size);
-    if region != config.size() {
-        return Err(DescriptionError::NoConfigSpace);
-    }
-    let pin = config.byte(INTERRUPT_PIN);
-    if pin > 4 {
-        return Err(DescriptionError::InterruptPin(pin));
-    }
-    let count = vectors_of(built, INTX);
-    if (pin != 0) != (count != 0) {
-        return Err(DescriptionError::IntxCount { pin, count });
-    }
-    standard_list(config, built)?;
-    if config.size() > 256 { extended_list(config) } else { Ok(()) }
-}
-
-fn standard_list(config: &ConfigSpace, built: &Built) -> Result<(), DescriptionError> {
-    if config.byte(STATUS) & STATUS_CAPABILITIES == 0 {
-        return Ok(());
-    }
-    let mut seen = Vec::new();
-    let mut at = usize::from(config.byte(CAPABILITIES_POINTER));
-    while at != 0 {
-        if at < FIRST_CAPABILITY || at % 4 != 0 {
-            return Err(DescriptionError::CapabilityPointer(at));
-        }
-        if seen.contains(&at) {
-            return Err(DescriptionError::CapabilityLoop(at));
-        }
-        seen.push(at);
-        at = usize::from(config.byte(at + 1));
-    }
-    for &at in &seen {
-        let id = config.byte(at);
-        once(config, id, at, &seen)?;
-        room(config, id, at, &seen)?;
-        match id {
-            MSI_ID => msi(config, at, built)?,
-            MSIX_ID => msix(config, at, built)?,
-            _ => (),
-        }
-    }
-    Ok(())
-}
-
-/// Only capabilities that QEMU makes something of need to be alone.
-fn once(config: &ConfigSpace, id: u8, at: usize, all: &[usize]) -> Result<(), DescriptionError> {
-    let first = all.iter().find(|&&other| config.byte(other) == id);
-    if [PM_ID, MSI_ID, MSIX_ID].contains(&id) && first != Some(&at) {
-        return Err(DescriptionError::CapabilityTwice { id, at });
-    }
-    Ok(())
-}
-
-/// Whether a capability is as long as its id and flags say that it is.
-fn room(config: &ConfigSpace, id: u8, at: usize, all: &[usize]) -> Result<(), DescriptionError> {
-    let flags = config.byte(at + 2);
-    let needed = match id {
-        PM_ID => 8,
-        // The 64-bit and the per-vector masking bits add to it.
-        MSI_ID if config.byte(at + 3) & 1 != 0 => 20 + usize::from(flags >> 7) * 4,
-        MSI_ID => 10 + usize::from(flags >> 7) * 4,
-        MSIX_ID => 12,
-        _ => 2,
+    let is_mapped = |bytes: &Range<u64>| {
+        let over = |area: &Range<u64>| bytes.start < area.end && area.start < bytes.end;
+        region.areas().is_none_or(|areas| areas.iter().any(over))
     };
-    let end = all.iter().copied().filter(|&other| other > at).min().unwrap_or(256);
-    let length = end - at;
-    if length < needed {
-        return Err(DescriptionError::CapabilityShort { id, at, needed, length });
+    if region.msix().iter().any(|(bytes, _)| is_mapped(bytes)) {
+        return Err("MSI-X table or pending bits lie in mapped memory: they need trapped bytes");
     }
     Ok(())
-}
-
-fn extended_list(config: &ConfigSpace) -> Result<(), DescriptionError> {
-    let mut seen = Vec::new();
-    let mut at = FIRST_EXTENDED;
-    while at != 0 && config.dword(at) != 0 {
-        if seen.contains(&at) {
-            return Err(DescriptionError::CapabilityLoop(at));
-        }
-        seen.push(at);
-        at = (config.dword(at) >> 20) as usize;
-        if at != 0 && (at < FIRST_EXTENDED || !at.is_multiple_of(4)) {
-            return Err(DescriptionError::CapabilityPointer(at));
-        }
-    }
-    Ok(())
-}
-
-fn msi(config: &ConfigSpace, at: usize, built: &Built) -> Result<(), DescriptionError> {
-    let capable = config.byte(at + 2) >> 1 & 7;
-    if capable > 5 {
-        return Err(DescriptionError::MsiVectors(capable));
-    }
-    let (capable, count) = (1 << capable, vectors_of(built, MSI));
-    if capable == count { Ok(()) } else { Err(DescriptionError::MsiCount { capable, count }) }
-}
-
-fn vectors_of(built: &Built, index: u32) -> u32 {
-    built.irqs.get(index as usize).map_or(0, |info| info.count)
-}
-
-fn msix(config: &ConfigSpace, at: usize, built: &Built) -> Result<(), DescriptionError> {
-    let vectors = u64::from(config.word(at + 2) & 0x7ff) + 1;
-    let count = vectors_of(built, MSIX);
-    if u64::from(count) != vectors {
-        return Err(DescriptionError::IrqCount {
-            index: MSIX,
-            count,
-            most: u32::try_from(vectors).unwrap_or(0),
-        });
-    }
-    let table = msix_part(config.dword(at + 4), vectors * 16, "table", built)?;
-    let pending =
-        msix_part(config.dword(at + 8), vectors.div_ceil(64) * 8, "pending bit array", built)?;
-    if table.0 == pending.0 && table.1.start < pending.1.end && pending.1.start < table.1.end {
-        let length = pending.1.end - pending.1.start;
-        let fault = "lies over the table";
-        let (bar, offset) = (pending.0, pending.1.start);
-        return Err(DescriptionError::Msix {
-            what: "pending bit array",
-            bar,
-            offset,
-            length,
-            fault,
-        });
-    }
-    Ok(())
-}
-
-/// Where one of the two MSI-X structures lies: its BAR and its bytes in it.
-fn msix_part(
-    register: u32,
-    length: u64,
-    what: &'static str,
-    built: &Built,
-) -> Result<(u8, Range<u64>), DescriptionError> {
-    let bar = (register & 7) as u8;
-    let offset = u64::from(register & !7);
-    let size = built.regions.get(usize::from(bar)).map_or(0, Region::size);
-    let error = |fault| DescriptionError::Msix { what, bar, offset, length, fault };
-    match () {
-        () if bar > 5 => Err(error("is in no BAR: there are 0 to 5")),
-        () if size == 0 => Err(error("is in a BAR that the device does not have")),
-        () if offset + length > size => Err(error("reaches past the end of the BAR")),
-        () => Ok((bar, offset..offset + length)),
-    }
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub(crate) fn answer(
 
     let mut flags = 0;
     for (set, bit) in [
-        (region.size() != 0, RegionInfo::READ),
+        (region.size() != 0 && !region.is_write_only(), RegionInfo::READ),
         (region.size() != 0 && !region.is_read_only(), RegionInfo::WRITE),
         (can_map, RegionInfo::MMAP),
         (has_capabilities && has_room, RegionInfo::CAPS),

@@ -237,3 +237,29 @@ fn a_read_only_region_that_a_client_could_write_through_a_mapping_is_refused() {
     let bar = Region::mapped(memory(4096)).read_only();
     refused(plain().bar(0, Memory32, bar), &["region 0", "new_read_only"]);
 }
+
+#[test]
+fn qemu_takes_pci_express_endpoints_only() {
+    let express = |kind: u8, length: usize| {
+        let mut body = vec![0; length];
+        body[0] = 0x02 | kind << 4;
+        plain().capability(Capability::raw(0x10, body, []))
+    };
+    for kind in (2..16).filter(|kind| *kind != 9) {
+        refused(express(kind, 0x3a), &["PCI Express", &format!("type {kind}"), "endpoints"]);
+    }
+    for kind in [0, 1, 9] {
+        express(kind, 0x3a).build().unwrap();
+    }
+    refused(express(0, 0x36).capability(Capability::vendor(b"")), &["0x10", "60 bytes"]);
+    let twice =
+        |capability: fn() -> Capability| plain().capability(capability()).capability(capability());
+    refused(twice(Capability::pci_express), &["0x10", "already"]);
+    refused(twice(Capability::advanced_features), &["0x13", "already"]);
+}
+
+#[test]
+fn memory_that_a_client_maps_can_be_read() {
+    let region = Region::mapped(memory(4096)).write_only();
+    refused(plain().bar(0, Memory32, region), &["region 0", "write-only"]);
+}

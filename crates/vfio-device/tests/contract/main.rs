@@ -4,12 +4,14 @@
 mod config_space;
 mod description;
 mod events;
+mod function_reset;
 mod hostile;
 mod irq_refusals;
 mod irqs;
 mod life_cycle;
 mod mdev;
 mod memory;
+mod msix;
 mod pci_layout;
 mod regions;
 mod shapes;

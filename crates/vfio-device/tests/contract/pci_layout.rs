@@ -54,6 +54,9 @@ fn a_64_bit_bar_takes_two_registers_and_one_region() {
         assert_eq!(device.region(4).unwrap().size(), size);
         assert_eq!(device.region(5).unwrap().size(), 0);
     }
+    let mut device = device(plain().bar(0, BarKind::Memory64, Region::trapped(8 << 30)));
+    let sizes = [0x10, 0x14, 0x18].map(|at| sized(&mut device, at));
+    assert_eq!(sizes, [0x0000_0004, 0xffff_fffe, 0], "not prefetchable");
 }
 
 #[test]
@@ -149,6 +152,36 @@ fn the_masks_of_an_own_capability_hold_for_its_body_only() {
     let mut device = device(plain().capability(own).config_bytes(0x46, &[9, 9]));
     config_write(&mut device, 0x40, &[0xff; 8]);
     assert_eq!(config_read(&mut device, 0x40), [0x13, 0, 0xff, 0, 0x0f, 0, 9, 9]);
+}
+
+#[test]
+fn data_of_a_vendor_capability_can_be_written_if_it_is_made_so() {
+    let vendor = || Capability::vendor(b"abc");
+    let mut device = device(plain().capability(vendor()).capability(vendor().writable()));
+    for at in [0x40, 0x48] {
+        config_write(&mut device, at, b"\x01\x02\x03xyz");
+    }
+    assert_eq!(config_read(&mut device, 0x40), *b"\x09\x48\x06abc");
+    assert_eq!(config_read(&mut device, 0x48), *b"\x09\x00\x06xyz");
+}
+
+#[test]
+fn an_extended_vendor_capability_has_its_own_header() {
+    let vendor = || Capability::vendor_extended(0x1234, 0x5, b"abcde");
+    let description =
+        plain().extended_capability(vendor()).extended_capability(vendor().writable());
+    let mut device = device(description);
+    // Next capability, version 1, id 0x000b; length 13, revision 5, the vendor's id.
+    let headers = [0x1101_000b_u32.to_le_bytes(), 0x00d5_1234_u32.to_le_bytes()].concat();
+    assert_eq!(config_read::<8>(&mut device, 0x100), *headers);
+    for at in [0x100, 0x110] {
+        config_write(&mut device, at, &[b'z'; 13]);
+    }
+    assert_eq!(config_read::<8>(&mut device, 0x100), *headers);
+    assert_eq!(config_read(&mut device, 0x108), *b"abcde");
+    assert_eq!(config_read(&mut device, 0x110), 0x0001_000b_u32.to_le_bytes());
+    assert_eq!(config_read(&mut device, 0x114), 0x00d5_1234_u32.to_le_bytes());
+    assert_eq!(config_read(&mut device, 0x118), *b"zzzzz");
 }
 
 #[test]

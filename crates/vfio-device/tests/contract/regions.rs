@@ -73,6 +73,14 @@ fn a_read_only_region_refuses_writes() {
 }
 
 #[test]
+fn a_write_only_region_refuses_reads() {
+    let (mut device, log) = device(Region::trapped(16).write_only());
+    assert_eq!(device.region_read(2, 0, &mut [0]), Err(Errno::INVAL));
+    device.region_write(2, 0, &[1]).unwrap();
+    assert_eq!(log.take(), ["write 2 0x0 [01]"]);
+}
+
+#[test]
 fn trapped_bytes_are_the_devices_at_any_length_and_offset() {
     let (mut device, log) = device(Region::trapped(16));
     assert_eq!(read(&mut device, 2, 3), [0xdd; 7]);

@@ -1,0 +1,66 @@
+//! Registers in capabilities that do something when they are written: a function level reset, a way back from D3hot,
+//! the holding back of MSI-X.
+
+use crate::config::ConfigSpace;
+use crate::pci::capability::id;
+
+const PMCSR: usize = 4;
+const PMCSR_STATE: u8 = 0x03;
+const PMCSR_NO_SOFT_RESET: u8 = 0x08;
+const EXPRESS_CONTROL_HIGH: usize = 9;
+const EXPRESS_CONTROL_FLR: u8 = 0x80;
+const EXPRESS_CAPABILITIES_HIGHEST: usize = 7;
+const EXPRESS_CAPABILITIES_FLR: u8 = 0x10;
+const ADVANCED_CAPABILITIES: usize = 3;
+const ADVANCED_CAPABILITIES_FLR: u8 = 0x02;
+const ADVANCED_CONTROL: usize = 4;
+const ADVANCED_CONTROL_FLR: u8 = 0x01;
+const MSIX_CONTROL_HIGH: usize = 3;
+const MSIX_ENABLED_AND_MASKED: u8 = 0xc0;
+
+/// Where the capabilities are that the core acts on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Controls {
+    power: Option<usize>,
+    express: Option<usize>,
+    advanced: Option<usize>,
+    msix: Option<usize>,
+}
+
+impl Controls {
+    /// Finds them in a list that has been checked.
+    pub(crate) fn find(config: &ConfigSpace) -> Self {
+        let at = |id| config.capabilities().find(|&at| config.byte(at) == id);
+        let has = |at: &usize, offset: usize, bit: u8| config.byte(at + offset) & bit != 0;
+        Self {
+            power: at(id::POWER_MANAGEMENT).filter(|at| !has(at, PMCSR, PMCSR_NO_SOFT_RESET)),
+            express: at(id::EXPRESS)
+                .filter(|at| has(at, EXPRESS_CAPABILITIES_HIGHEST, EXPRESS_CAPABILITIES_FLR)),
+            advanced: at(id::ADVANCED_FEATURES)
+                .filter(|at| has(at, ADVANCED_CAPABILITIES, ADVANCED_CAPABILITIES_FLR)),
+            msix: at(id::MSIX),
+        }
+    }
+
+    /// Carries a guest's write out; whether it asks for a reset of the function.
+    pub(crate) fn write(&self, config: &mut ConfigSpace, offset: usize, data: &[u8]) -> bool {
+        let sets = |at: Option<usize>, register: usize, bit: u8| {
+            at.and_then(|at| data.get((at + register).checked_sub(offset)?))
+                .is_some_and(|byte| byte & bit != 0)
+        };
+        let state =
+            |config: &ConfigSpace| self.power.map(|at| config.byte(at + PMCSR) & PMCSR_STATE);
+        let before = state(config);
+        config.write(offset, data);
+        sets(self.express, EXPRESS_CONTROL_HIGH, EXPRESS_CONTROL_FLR)
+            || sets(self.advanced, ADVANCED_CONTROL, ADVANCED_CONTROL_FLR)
+            || (before == Some(PMCSR_STATE) && state(config) == Some(0))
+    }
+
+    /// Whether MSI-X is enabled and masked as a whole.
+    pub(crate) fn is_msix_masked(&self, config: &ConfigSpace) -> bool {
+        self.msix.is_some_and(|at| {
+            config.byte(at + MSIX_CONTROL_HIGH) & MSIX_ENABLED_AND_MASKED == MSIX_ENABLED_AND_MASKED
+        })
+    }
+}
