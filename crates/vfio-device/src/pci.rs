@@ -74,7 +74,7 @@ pub struct BarOffset {
 }
 
 /// What [`Description::msix`] was told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Msix {
     vectors: u32,
     table: BarOffset,

@@ -1,5 +1,8 @@
 # A PCI device's registers from the shell, without a driver. Numbers are the shell's: 0x10, 16, $((a + b)).
 
+# 1 MiB that the kernel leaves alone.
+FREE_MEMORY=0x10000000
+
 # pci_list: address, identity and class of each device.
 pci_list() {
     for pci in /sys/bus/pci/devices/*; do
