@@ -26,7 +26,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use vfio_device::{
-    BAR0, BarKind, BarOffset, Capability, Context, Description, Errno, INTX, MSIX, Made, Region,
+    BarKind, BarOffset, Capability, Context, Description, Errno, INTX, MSIX, Made, Region,
     SharedMemory, VfioDevice,
 };
 
@@ -105,18 +105,11 @@ impl Edu {
         }
     }
 
-    /// Calls `each` for all bytes that a command is about, and keeps what it makes of them. The guest may write at the
-    /// same time: that is its own affair.
-    fn for_each_byte(&self, mut each: impl FnMut(&mut u8)) -> Result<(), Errno> {
-        let mut chunk = [0; 256];
-        for start in (0..self.registers.length).step_by(chunk.len()) {
-            let length = chunk.len().min((self.registers.length - start) as usize);
-            let (bytes, _) = chunk.split_at_mut(length);
-            self.buffer.read(start.into(), bytes)?;
-            bytes.iter_mut().for_each(&mut each);
-            self.buffer.write(start.into(), bytes)?;
-        }
-        Ok(())
+    /// A copy of the bytes that a command is about. The guest may write them at the same time: that is its own affair.
+    fn bytes(&self) -> Result<Vec<u8>, Errno> {
+        let mut bytes = vec![0; self.registers.length as usize]; // LENGTH is 64 KiB at most
+        self.buffer.read(0, &mut bytes)?;
+        Ok(bytes)
     }
 
     fn finish(&mut self, job: Job) -> Result<(), Errno> {
@@ -128,11 +121,15 @@ impl Edu {
                 return Ok(());
             }
             Job::Sum => {
-                let mut sum = 0u32;
-                self.for_each_byte(|byte| sum = sum.wrapping_add((*byte).into()))?;
-                self.registers.sum = sum;
+                let bytes = self.bytes()?;
+                self.registers.sum =
+                    bytes.iter().fold(0, |sum, byte| sum.wrapping_add((*byte).into()));
             }
-            Job::UpperCase => self.for_each_byte(|byte| byte.make_ascii_uppercase())?,
+            Job::UpperCase => {
+                let mut bytes = self.bytes()?;
+                bytes.make_ascii_uppercase();
+                self.buffer.write(0, &bytes)?;
+            }
         }
         self.registers.irq_status |= COMMAND_DONE;
         Ok(())
@@ -191,6 +188,7 @@ fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use vfio_device::BAR0;
     use vfio_device::testing::{Check, Harness};
 
     use super::*;

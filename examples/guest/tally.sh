@@ -15,6 +15,5 @@ expect 'LIMIT' $((start + 2)) $(devmem $limit 32)
 for more in 1 2 3; do
     devmem $count 32 0
     expect 'COUNT' $((start + more)) $(devmem $count 32)
-    if intx; then echo 'INTx is asserted'; asserted=yes; else echo 'INTx is not asserted'; asserted=no; fi
-    [ $asserted = $([ $more = 2 ] && echo yes || echo no) ]
+    expect 'INTx' $((more == 2)) $(intx)
 done
