@@ -64,6 +64,17 @@ fn a_guest_finds_both_and_the_scripts_succeed() {
         .device(&vfio_user_device(&edu.socket()))
         .boot()
         .unwrap();
+    // The session of the guide: a line with a prompt is typed, the others are what comes.
+    let guide = include_str!("../../docs/writing-a-device.md");
+    let session = guide.split("\n```console\n").nth(1).unwrap().split("\n```").next().unwrap();
+    let steps: Vec<_> = session.split("~ # ").skip(1).collect();
+    assert_eq!(steps.len(), 9, "{session}");
+    for step in steps {
+        let (typed, expected) = step.split_once('\n').unwrap_or((step, ""));
+        let said = guest.run(typed, SOON).unwrap();
+        assert_eq!(said.text.trim_end(), expected.trim_end(), "{typed}");
+    }
+
     let mut run = |script: &str| {
         let said = guest.check(&format!("( set -e\n{script}\n)"), SOON);
         let said = said.unwrap_or_else(|error| panic!("{error}"));
