@@ -74,6 +74,7 @@ fn an_unmap_that_is_too_short_or_wants_dirty_pages_is_refused_bare() {
 }
 
 /// L4 to L6, L18, L25: memory beyond the message is read there, and sent back.
+/// Conformance: B18.
 #[test]
 fn features_and_migration_data_are_refused_bare_whatever_follows() {
     let watched = Watched::serve();
@@ -122,6 +123,7 @@ fn what_comes_in_pieces_is_put_together_and_nobody_waits_for_the_rest() {
 }
 
 /// L10: blocks in the handshake there.
+/// Conformance: B5.
 #[test]
 fn a_client_that_says_nothing_is_let_go_after_5_s_and_holds_up_nobody() {
     let watched = Watched::serve();
@@ -163,6 +165,7 @@ fn a_client_that_reads_nothing_holds_up_nobody() {
 }
 
 /// L13, and the sizes of L25: an endless loop there, or 4 GiB.
+/// Conformance: B17.
 #[test]
 fn capabilities_out_of_all_proportion_do_no_harm() {
     let watched = Watched::serve();
@@ -233,6 +236,7 @@ fn an_eventfd_that_is_made_to_block_afterwards_holds_up_nobody() {
 
 /// L16: SIGPIPE ends the server there. Anything but an eventfd is refused, as the kernel refuses it: a regular file
 /// would grow with every interrupt, one on a FUSE mount would have us wait for its daemon.
+/// Conformance: B12.
 #[test]
 fn an_interrupt_goes_to_an_eventfd_and_to_nothing_else() {
     let watched = Watched::serve();
@@ -264,6 +268,7 @@ fn an_interrupt_goes_to_an_eventfd_and_to_nothing_else() {
 }
 
 /// L17, L19: SIGBUS there, and an assertion.
+/// Conformance: B13.
 #[test]
 fn memory_that_shrinks_after_it_was_mapped_does_no_harm() {
     let watched = Watched::serve();

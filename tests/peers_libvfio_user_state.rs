@@ -62,6 +62,7 @@ fn a_dma_map_that_cannot_be_is_refused() {
 }
 
 /// L27: not enforced there.
+/// Conformance: S37.
 #[test]
 fn a_region_takes_what_its_flags_say_and_no_more() {
     let watched = Watched::serve();

@@ -87,6 +87,7 @@ fn capabilities_may_be_left_out() {
 }
 
 /// R4: allocated there before any check.
+/// Conformance: B10.
 #[test]
 fn announced_gigabytes_cost_no_memory() {
     let watched = Watched::serve();
@@ -149,6 +150,7 @@ fn an_access_that_is_not_within_a_region_is_refused() {
 }
 
 /// R6: what is too much becomes the next header there, what is missing is waited for.
+/// Conformance: S15.
 #[test]
 fn a_body_that_does_not_fit_its_command_is_refused_and_skipped() {
     let watched = Watched::serve();
@@ -234,6 +236,7 @@ fn a_header_may_come_in_two_pieces() {
 }
 
 /// R9: more than 16 descriptors end the server there.
+/// Conformance: B11.
 #[test]
 fn too_many_descriptors_are_closed_and_refused() {
     let watched = Watched::serve();
@@ -281,6 +284,7 @@ fn what_is_no_command_or_comes_before_version_is_not_executed() {
 }
 
 /// R12: answered there.
+/// Conformance: S6.
 #[test]
 fn no_reply_means_no_reply_not_even_an_error() {
     let watched = Watched::serve();
@@ -299,6 +303,7 @@ fn no_reply_means_no_reply_not_even_an_error() {
 }
 
 /// R13: 0 there.
+/// Conformance: S5.
 #[test]
 fn a_refusal_has_an_errno() {
     let watched = Watched::serve();
@@ -349,6 +354,7 @@ fn irq_ranges_and_descriptors_are_checked_against_the_index() {
 }
 
 /// R17: the device does not hear of it there.
+/// Conformance: B42.
 #[test]
 fn when_a_client_leaves_its_maps_and_eventfds_go_and_the_registers_stay() {
     let watched = Watched::serve();

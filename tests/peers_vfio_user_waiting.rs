@@ -43,10 +43,13 @@ fn a_silent_client_a_half_message_and_a_deaf_client_hold_up_nobody() {
 }
 
 /// R15 again: there is no way to end its `run` there.
+/// Conformance: B4.
 #[test]
 fn it_ends_when_told_to_whatever_its_clients_are_doing() {
     let watched = Watched::serve();
     let _silent = watched.connect();
+    let mut half = watched.connect();
+    half.send_raw(&header(1, VERSION, 1000, 0));
     let mut deaf = watched.negotiated();
     ask_until_nothing_goes_in(&mut deaf);
     drop(watched); // asserts status 0 within 10 s, and no socket left

@@ -58,6 +58,7 @@ fn a_thousand_clients_that_come_and_go_leave_nothing() {
     assert!(growth < 2048, "{growth} KiB more than before");
 }
 
+/// Conformance: B42.
 #[test]
 fn a_hundred_clients_one_after_the_other_leave_nothing() {
     let watched = Watched::serve();

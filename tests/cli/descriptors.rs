@@ -44,6 +44,7 @@ fn what_is_no_unix_stream_socket_is_refused_by_name() {
     }
 }
 
+/// Conformance: S59.
 #[test]
 fn a_listening_socket_is_served_and_its_file_is_left_to_its_owner() {
     let directory = tempfile::tempdir().unwrap();

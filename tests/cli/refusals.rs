@@ -15,6 +15,7 @@ fn serve_once(path: &Path) -> Child {
     command.arg("--socket-path").arg(path).stdout(Stdio::null()).spawn().unwrap()
 }
 
+/// Conformance: S59.
 #[test]
 fn a_wrong_command_line_ends_with_2_and_says_what_would_be_right() {
     let socket = ["--socket-path", "x"];

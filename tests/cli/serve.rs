@@ -31,6 +31,7 @@ fn stop(child: Child, signal: Signal) -> Said {
     end(child)
 }
 
+/// Conformance: S60.
 #[test]
 fn each_signal_that_asks_it_to_end_does_so_cleanly() {
     for (signal, name) in

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use thiserror::Error;
+
 use crate::Errno;
 use crate::description::Description;
 use crate::device::Device;
 use crate::mdev::MdevObject;
 use crate::object::{DeviceRef, DeviceSet, Vfio};
 use crate::ops::VfioDevice;
+use crate::validate::DescriptionError;
 
 /// A device while `init` runs.
 #[derive(Debug)]
@@ -33,18 +36,45 @@ impl Init<'_> {
 /// What `init` makes: what the device is, and the private state that says how it behaves.
 pub type Made = (Description, Box<dyn VfioDevice>);
 
+/// Why there is no device.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AllocError {
+    /// What `init` returned; `ENOSPC` also when there is no index left.
+    #[error("the device cannot be made: {0}")]
+    Errno(#[from] Errno),
+    /// What `init` made cannot be shown to a client.
+    #[error("the device's description cannot be built: {0}")]
+    Description(#[from] DescriptionError),
+}
+
+impl AllocError {
+    /// The error number, as the kernel's `vfio_alloc_device` would return it: `EINVAL` for a description.
+    pub fn errno(&self) -> Errno {
+        match self {
+            Self::Errno(errno) => *errno,
+            Self::Description(_) => Errno::INVAL,
+        }
+    }
+}
+
+impl From<AllocError> for Errno {
+    fn from(error: AllocError) -> Self {
+        error.errno()
+    }
+}
+
 impl Vfio {
     /// Makes a device: takes an index, then calls `init`. If that fails nothing is left behind, and nothing is
     /// released: what `init` had taken, it has given back itself. If its description is refused, the private state is
     /// released at once.
     ///
     /// # Errors
-    /// `ENOSPC` when there is no index, what `init` returns, `EINVAL` for a description that cannot be built (the
-    /// reason is logged).
+    /// `ENOSPC` when there is no index, what `init` returns, or what is wrong with the description.
     pub fn alloc(
         &self,
         init: impl FnOnce(&mut Init<'_>) -> Result<Made, Errno>,
-    ) -> Result<Device, Errno> {
+    ) -> Result<Device, AllocError> {
         self.alloc_mdev(None, init)
     }
 
@@ -52,7 +82,7 @@ impl Vfio {
         &self,
         mdev: Option<MdevObject>,
         init: impl FnOnce(&mut Init<'_>) -> Result<Made, Errno>,
-    ) -> Result<Device, Errno> {
+    ) -> Result<Device, AllocError> {
         let held = self.take_index()?;
         let index = held.index;
         let mut set = None;
@@ -61,12 +91,11 @@ impl Vfio {
         match description.build() {
             Ok(built) => Ok(Device::new(DeviceRef::new(held, set, mdev), built, ops)),
             Err(error) => {
-                log::error!("vfio{index}: {error}");
                 // `init` has succeeded, and so there is something to release.
                 drop(set);
                 drop(held);
                 ops.release();
-                Err(Errno::INVAL)
+                Err(error.into())
             }
         }
     }

@@ -51,7 +51,7 @@
 //! | looks at the picture | the device: [`display`](VfioDevice::display) |
 //! | migrates | the device for its registers: [`migration`](VfioDevice::migration); the core for the rest |
 //!
-//! A [`Description`] that would crash or hang QEMU is refused when the device is made ([`DescriptionError`]).
+//! A [`Description`] that would crash or hang QEMU is refused when the device is made: [`DescriptionError`] says why.
 //!
 //! # A whole device
 //!
@@ -161,7 +161,7 @@ pub mod testing;
 mod timers;
 mod validate;
 
-pub use alloc::{Init, Made};
+pub use alloc::{AllocError, Init, Made};
 pub use config::ConfigSpace;
 pub use description::{BAR0, Built, CONFIG, Description, PCI_IRQS, PCI_REGIONS, ROM, VGA};
 pub use device::{Device, OpenMode, Unregister};

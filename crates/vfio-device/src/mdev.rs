@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use uuid::Uuid;
 
-use crate::{Device, Errno, Init, Made, Vfio};
+use crate::{AllocError, Device, Errno, Init, Made, Vfio};
 
 /// A type of mdev (`struct mdev_type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,9 +102,10 @@ impl Parent {
     /// Makes a device of type `kind` that is known by `uuid`. It is not registered yet.
     ///
     /// # Errors
-    /// `ENODEV` if the parent has been unregistered, `EINVAL` for a type of another parent, `EEXIST` if any parent has a device of this UUID that is not
-    /// released yet, `EUSERS` if the core counts the instances and all are in use, what the driver's `init` returned
-    /// (`ENOSPC` if its own capacity is used up).
+    /// `ENODEV` if the parent has been unregistered, `EINVAL` for a type of another parent, `EEXIST` if any parent has a
+    /// device of this UUID that is not released yet, `EUSERS` if the core counts the instances and all are in use, what
+    /// the driver's `init` returned (`ENOSPC` if its own capacity is used up), `EINVAL` for a description that cannot be
+    /// built (the reason is logged).
     pub fn create(&self, kind: &MdevType, uuid: Uuid) -> Result<Device, Errno> {
         let inner = &self.inner;
         let unregistered = inner.unregistered.read().unwrap_or_else(PoisonError::into_inner);
@@ -121,7 +122,12 @@ impl Parent {
             take(free, 1).map_err(|()| Errno::USERS)?;
             object.counted = true;
         }
-        inner.vfio.alloc_mdev(Some(object), |init| inner.driver.init(kind, init))
+        inner.vfio.alloc_mdev(Some(object), |init| inner.driver.init(kind, init)).map_err(|error| {
+            if let AllocError::Description(error) = &error {
+                log::error!("{}: {error}", kind.name);
+            }
+            error.errno()
+        })
     }
 
     /// Unregisters the parent: it makes no more devices. Those that exist are their owners' to remove. Waits for an

@@ -37,6 +37,7 @@ fn sender(client: &Client) -> Client {
     Client::new(client.socket.try_clone().unwrap())
 }
 
+/// Conformance: S7.
 #[test]
 fn answers_come_in_order_and_descriptors_stay_with_their_messages_both_ways() {
     let server = Server::of(description);
@@ -122,6 +123,7 @@ fn descriptors_of_answers_that_waited_are_sent_with_them() {
     });
 }
 
+/// Conformance: B6.
 #[test]
 fn what_is_not_read_costs_no_memory_and_no_time_and_nobody_else_s_patience() {
     let server = Server::of(description);
@@ -163,6 +165,7 @@ fn a_client_that_leaves_with_answers_unread_is_let_go_at_once() {
     }
 }
 
+/// Conformance: S11.
 #[test]
 fn a_refusal_that_ends_the_connection_waits_behind_answers_unread() {
     let server = Server::of(description);

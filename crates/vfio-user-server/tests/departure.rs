@@ -3,6 +3,8 @@
 
 #[path = "common/client.rs"]
 mod client;
+#[path = "common/heard.rs"]
+mod heard;
 #[path = "common/server.rs"]
 mod server;
 
@@ -12,6 +14,7 @@ use client::{
     Client, NO_REPLY, QEMU_CAPABILITIES, Witness, access, command, errno, eventfd, holders,
     message, version, words,
 };
+use heard::{Heard, Log};
 use server::{Server, card};
 
 /// A conversation from the first byte, and where the one message lies that carries a descriptor.
@@ -33,6 +36,7 @@ fn conversation() -> (Vec<u8>, std::ops::Range<usize>) {
     ([before, set, after].concat(), at)
 }
 
+/// Conformance: B7, B41.
 #[test]
 fn a_client_may_leave_at_every_byte_of_a_conversation() {
     let server = Server::of(card);
@@ -63,6 +67,7 @@ fn a_client_may_leave_at_every_byte_of_a_conversation() {
     }
 }
 
+/// Conformance: S13.
 #[test]
 fn posted_writes_are_done_even_if_the_client_leaves_at_once() {
     let server = Server::of(card);
@@ -110,4 +115,46 @@ fn nobody_is_missed_while_nobody_is_there() {
     drop(Client::connect(&server.path()));
     drop(Client::negotiated(&server.path()));
     server.is_asleep();
+}
+
+/// Conformance: A25.
+#[test]
+fn the_device_hears_once_that_its_client_has_left_and_is_not_reset() {
+    let log = Log::default();
+    let device = Heard { log: log.clone(), busy: None };
+    let server = Server::start(move || (card(), Box::new(device)));
+    let mut client = Client::negotiated(&server.path());
+    let irq = eventfd(0);
+    client.set_irqs([0x24, 0, 0, 1], &[], &[irq.as_fd()]).ok();
+    let map = words(&[32, 3, 0, 0, 0, 0, 0x1000, 0]);
+    client.call(command::DMA_MAP, &map).ok();
+    drop(client);
+    log.becomes(&["open", "close"]);
+    let mut next = Client::negotiated(&server.path());
+    log.becomes(&["open", "close", "open"]);
+    assert_eq!(holders(&irq), 1);
+    next.call(command::DMA_MAP, &map).ok();
+}
+
+/// Conformance: A26.
+#[test]
+fn a_client_may_leave_while_the_device_is_at_work_for_it() {
+    let log = Log::default();
+    let (done, busy) = std::sync::mpsc::channel();
+    let device = Heard { log: log.clone(), busy: Some(busy) };
+    let server = Server::start(move || (card(), Box::new(device)));
+    let mut client = Client::negotiated(&server.path());
+    let irq = eventfd(0);
+    client.set_irqs([0x24, 0, 0, 1], &[], &[irq.as_fd()]).ok();
+    client.send(command::REGION_WRITE, 0, &access(0, 0, 1, &[1]), &[]);
+    log.becomes(&["open", "write"]);
+    drop(client);
+    let mut next = Client::connect(&server.path());
+    let id = next.send(command::VERSION, 0, &version(0, 0, QEMU_CAPABILITIES), &[]);
+    assert_eq!(log.all(), ["open", "write"], "nothing is torn down under its hands");
+    done.send(()).unwrap();
+    log.becomes(&["open", "write", "written", "close", "open"]);
+    assert_eq!(next.receive().unwrap().ok().id, id);
+    next.still_in_step();
+    assert_eq!(holders(&irq), 1);
 }

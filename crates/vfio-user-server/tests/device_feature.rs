@@ -18,6 +18,7 @@ const GET: u32 = 1 << 16;
 const SET: u32 = 1 << 17;
 const PROBE: u32 = 1 << 18;
 
+/// Conformance: A142.
 #[test]
 fn every_feature_is_refused_as_not_offered() {
     let server = Server::of(card);
@@ -35,6 +36,7 @@ fn every_feature_is_refused_as_not_offered() {
     }
 }
 
+/// Conformance: S58.
 #[test]
 fn migration_data_are_refused_as_not_offered() {
     let server = Server::of(card);
@@ -47,6 +49,7 @@ fn migration_data_are_refused_as_not_offered() {
     }
 }
 
+/// Conformance: S58.
 #[test]
 fn a_body_that_is_not_whole_is_refused_too() {
     let server = Server::of(card);

@@ -10,6 +10,7 @@ use client::{Client, command::DEVICE_GET_INFO, errno::EINVAL, words};
 use server::Server;
 use vfio_device::Description;
 
+/// Conformance: A27, B9.
 #[test]
 fn a_body_of_another_size_is_refused() {
     let server = Server::of(|| Description::pci(1, 2));
@@ -20,6 +21,7 @@ fn a_body_of_another_size_is_refused() {
     }
 }
 
+/// Conformance: A28.
 #[test]
 fn an_argsz_below_the_answer_is_refused() {
     let server = Server::of(|| Description::pci(1, 2));
@@ -48,6 +50,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     );
 }
 
+/// Conformance: A29.
 #[test]
 fn a_pci_device_has_9_regions_5_irq_indexes_and_both_flags() {
     let server = Server::of(|| Description::pci(1, 2));
@@ -58,6 +61,16 @@ fn a_pci_device_has_9_regions_5_irq_indexes_and_both_flags() {
     }
 }
 
+/// Conformance: S34.
+#[test]
+fn fields_that_only_the_answer_has_may_hold_anything() {
+    let server = Server::of(|| Description::pci(1, 2));
+    let mut client = Client::negotiated(&server.path());
+    let reply = client.call(DEVICE_GET_INFO, &words(&[16, !0, !0, !0])).ok();
+    assert_eq!(reply.body, words(&[16, 0x3, 9, 5]));
+}
+
+/// Conformance: S36.
 #[test]
 fn the_reset_flag_can_be_left_out() {
     let server = Server::of(|| Description::pci(1, 2).without_reset_flag());

@@ -50,6 +50,7 @@ fn size_of(fd: impl AsFd) -> u64 {
     u64::try_from(rustix::fs::fstat(fd).unwrap().st_size).unwrap()
 }
 
+/// Conformance: A37.
 #[test]
 fn a_body_of_another_size_is_refused() {
     let server = Server::of(description);
@@ -60,6 +61,7 @@ fn a_body_of_another_size_is_refused() {
     }
 }
 
+/// Conformance: A38.
 #[test]
 fn an_argsz_below_the_fixed_answer_is_refused() {
     let server = Server::of(description);
@@ -72,6 +74,7 @@ fn an_argsz_below_the_fixed_answer_is_refused() {
     }
 }
 
+/// Conformance: A39.
 #[test]
 fn an_index_beyond_the_last_is_refused() {
     let server = Server::of(description);
@@ -80,6 +83,12 @@ fn an_index_beyond_the_last_is_refused() {
         client.region_info(index, 32).refused(EINVAL);
         client.still_in_step();
     }
+    // Without regions of its own a PCI device has nine.
+    let server = Server::of(|| Description::pci(1, 2));
+    let mut client = Client::negotiated(&server.path());
+    client.region_info(8, 32).ok();
+    client.region_info(9, 32).refused(EINVAL);
+    client.still_in_step();
 }
 
 #[test]
@@ -93,6 +102,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     client.still_in_step();
 }
 
+/// Conformance: A40.
 #[test]
 fn registers_can_be_read_and_written_and_not_mapped() {
     let server = Server::of(description);
@@ -104,6 +114,7 @@ fn registers_can_be_read_and_written_and_not_mapped() {
     }
 }
 
+/// Conformance: A43.
 #[test]
 fn an_absent_region_has_size_0_and_no_flags() {
     let server = Server::of(description);
@@ -122,6 +133,7 @@ fn a_rom_can_only_be_read() {
     assert_eq!(client.region_info(6, 32).ok().body, plain(32, READ, 6, 0x800));
 }
 
+/// Conformance: A44, A45.
 #[test]
 fn configuration_space_has_256_bytes_or_4096() {
     let server = Server::of(description);
@@ -136,6 +148,7 @@ fn configuration_space_has_256_bytes_or_4096() {
     assert_eq!(client.region_info(7, 40).ok().body, plain(32, READ | WRITE, 7, 4096));
 }
 
+/// Conformance: A46.
 #[test]
 fn sizes_beyond_4_gib_are_told_exactly() {
     let server = Server::of(|| {
@@ -150,6 +163,7 @@ fn sizes_beyond_4_gib_are_told_exactly() {
     assert_eq!(client.region_info(2, 32).ok().u64(16), 8 << 30);
 }
 
+/// Conformance: S38.
 #[test]
 fn memory_from_end_to_end_comes_with_its_descriptor() {
     let server = Server::of(description);
@@ -164,6 +178,7 @@ fn memory_from_end_to_end_comes_with_its_descriptor() {
     }
 }
 
+/// Conformance: A41, S17.
 #[test]
 fn without_room_for_the_capabilities_the_answer_says_how_much_it_takes() {
     let server = Server::of(description);
@@ -171,9 +186,36 @@ fn without_room_for_the_capabilities_the_answer_says_how_much_it_takes() {
     for argsz in [32, 33, 79] {
         let reply = client.region_info(2, argsz).ok();
         assert_eq!(reply.body, plain(80, READ | WRITE | MMAP, 2, 0x8000), "argsz {argsz}");
+        assert_eq!(reply.fds.len(), 1, "MMAP says that a descriptor comes along");
     }
 }
 
+/// Conformance: B27.
+#[test]
+fn qemu_asks_again_with_the_size_that_it_was_told() {
+    let area = Vec::from_iter([0x1000].map(|start| start..0x3000));
+    let server = Server::of(move || {
+        Description::pci(1, 2).bar(2, BarKind::Memory32, Region::sparse(memory(0x4000), area))
+    });
+    let mut client = Client::negotiated(&server.path());
+    let first = client.region_info(2, 32).ok();
+    assert_eq!((first.u32(0), first.body.len(), first.u32(4) & CAPS), (64, 32, 0));
+    let second = client.region_info(2, first.u32(0)).ok();
+    assert_eq!((second.u32(0), second.body.len(), second.u32(4) & CAPS), (64, 64, CAPS));
+    assert_eq!((second.u64(48), second.u64(56), second.fds.len()), (0x1000, 0x2000, 1));
+}
+
+/// Conformance: S34.
+#[test]
+fn fields_that_only_the_answer_has_may_hold_anything() {
+    let server = Server::of(description);
+    let mut client = Client::negotiated(&server.path());
+    let asked = words(&[32, !0, 1, !0, !0, !0, !0, !0]);
+    let reply = client.call(DEVICE_GET_REGION_INFO, &asked).ok();
+    assert_eq!(reply.body, plain(32, READ | WRITE, 1, 0x1000));
+}
+
+/// Conformance: A42, S39.
 #[test]
 fn mappable_areas_are_listed_and_one_descriptor_comes_along() {
     let server = Server::of(description);
@@ -189,6 +231,7 @@ fn mappable_areas_are_listed_and_one_descriptor_comes_along() {
     }
 }
 
+/// Conformance: A47.
 #[test]
 fn nine_areas_are_listed_in_order() {
     let server = Server::of(description);
@@ -202,6 +245,7 @@ fn nine_areas_are_listed_in_order() {
     }
 }
 
+/// Conformance: S41.
 #[test]
 fn a_device_specific_region_says_its_type() {
     let server = Server::of(description);
@@ -214,6 +258,7 @@ fn a_device_specific_region_says_its_type() {
     assert!(reply.fds.is_empty());
 }
 
+/// Conformance: S40.
 #[test]
 fn two_capabilities_are_chained() {
     let server = Server::of(description);
@@ -226,6 +271,7 @@ fn two_capabilities_are_chained() {
     assert_eq!(reply.fds.len(), 1);
 }
 
+/// Conformance: S23.
 #[test]
 fn a_client_that_takes_no_descriptors_is_offered_no_mapping() {
     let server = Server::of(description);
@@ -241,6 +287,7 @@ fn a_client_that_takes_no_descriptors_is_offered_no_mapping() {
     assert_eq!(client.read(3, 0, 2), [1, 2], "messages reach the memory");
 }
 
+/// Conformance: S23.
 #[test]
 fn a_client_that_leaves_the_number_of_descriptors_out_takes_one() {
     let server = Server::of(description);

@@ -19,6 +19,7 @@ fn a_body_of_another_size_is_refused() {
     }
 }
 
+/// Conformance: A106, A107, S35.
 #[test]
 fn flags_or_a_count_are_refused() {
     let server = Server::of(card);
@@ -29,6 +30,7 @@ fn flags_or_a_count_are_refused() {
     }
 }
 
+/// Conformance: A108, A109.
 #[test]
 fn an_argsz_without_room_or_beyond_reason_is_refused() {
     let server = Server::of(card);
@@ -39,6 +41,7 @@ fn an_argsz_without_room_or_beyond_reason_is_refused() {
     }
 }
 
+/// Conformance: A111, A112.
 #[test]
 fn an_absent_region_is_refused() {
     let server = Server::of(card);
@@ -60,6 +63,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     client.still_in_step();
 }
 
+/// Conformance: A110.
 #[test]
 fn a_region_has_none() {
     let server = Server::of(card);

@@ -3,6 +3,8 @@
 
 #[path = "common/client.rs"]
 mod client;
+#[path = "common/heard.rs"]
+mod heard;
 #[path = "common/server.rs"]
 mod server;
 
@@ -13,6 +15,7 @@ use client::{
 };
 use server::{Server, card};
 
+/// Conformance: B9, S56.
 #[test]
 fn a_body_is_refused_and_nothing_is_reset() {
     let server = Server::of(card);
@@ -37,6 +40,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed_and_nothing_is_reset() {
     assert_eq!(client.read(0, 0, 1), [1]);
 }
 
+/// Conformance: B36.
 #[test]
 fn registers_and_configuration_space_are_as_at_the_start() {
     let server = Server::of(card);
@@ -53,6 +57,23 @@ fn registers_and_configuration_space_are_as_at_the_start() {
     assert_eq!(client.read(7, 0, 256), config);
 }
 
+/// Conformance: A172.
+#[test]
+fn the_device_hears_of_it_once_and_maps_stay() {
+    let log = heard::Log::default();
+    let device = heard::Heard { log: log.clone(), busy: None };
+    let server = Server::start(move || (card(), Box::new(device)));
+    let mut client = Client::negotiated(&server.path());
+    let map = words(&[32, 3, 0, 0, 0, 0, 0x1000, 0]);
+    client.call(command::DMA_MAP, &map).ok();
+    client.call(DEVICE_RESET, &[0]).refused(EINVAL);
+    assert_eq!(log.all(), ["open"]);
+    client.call(DEVICE_RESET, &[]).ok();
+    assert_eq!(log.all(), ["open", "reset"]);
+    client.call(command::DMA_MAP, &map).refused(errno::EEXIST);
+}
+
+/// Conformance: B43.
 #[test]
 fn it_works_without_the_flag_too() {
     let server = Server::of(|| card().without_reset_flag());
@@ -62,6 +83,7 @@ fn it_works_without_the_flag_too() {
     assert_eq!(client.read(0, 0, 1), [0]);
 }
 
+/// Conformance: B36.
 #[test]
 fn the_line_is_low_and_what_the_client_set_up_stays() {
     let server = Server::of(card);

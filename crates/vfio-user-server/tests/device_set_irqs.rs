@@ -32,6 +32,7 @@ fn refused(client: &mut Client, set: [u32; 4], data: &[u8]) {
     client.still_in_step();
 }
 
+/// Conformance: A23, A50.
 #[test]
 fn a_body_without_all_of_the_fixed_part_is_refused() {
     let (_server, mut client) = set_up();
@@ -43,6 +44,7 @@ fn a_body_without_all_of_the_fixed_part_is_refused() {
     }
 }
 
+/// Conformance: A51, S44.
 #[test]
 fn an_argsz_other_than_the_size_of_the_body_is_refused() {
     let (_server, mut client) = set_up();
@@ -53,6 +55,7 @@ fn an_argsz_other_than_the_size_of_the_body_is_refused() {
     }
 }
 
+/// Conformance: A52.
 #[test]
 fn an_index_beyond_the_last_is_refused() {
     let (_server, mut client) = set_up();
@@ -60,8 +63,14 @@ fn an_index_beyond_the_last_is_refused() {
         refused(&mut client, [NONE | TRIGGER, index, 0, 0], &[]);
         refused(&mut client, [NONE | TRIGGER, index, 0, 1], &[]);
     }
+    // Without indexes of its own a PCI device has five.
+    let server = Server::of(|| Description::pci(1, 2));
+    let mut client = Client::negotiated(&server.path());
+    refused(&mut client, [NONE | TRIGGER, 5, 0, 0], &[]);
+    refused(&mut client, [NONE | TRIGGER, 5, 0, 1], &[]);
 }
 
+/// Conformance: A53, A54, S45.
 #[test]
 fn anything_but_one_kind_of_data_and_one_action_is_refused() {
     let (_server, mut client) = set_up();
@@ -78,6 +87,7 @@ fn anything_but_one_kind_of_data_and_one_action_is_refused() {
     }
 }
 
+/// Conformance: A55, A56, A57, A60, A61.
 #[test]
 fn vectors_that_the_index_does_not_have_are_refused() {
     let (_server, mut client) = set_up();
@@ -102,6 +112,7 @@ fn vectors_that_the_index_does_not_have_are_refused() {
     refused(&mut client, [BOOL | TRIGGER, OWN, 3, 2], &[1, 1]);
 }
 
+/// Conformance: S48.
 #[test]
 fn an_index_without_vectors_is_refused_but_for_taking_it_down() {
     let server = Server::of(|| Description::pci(1, 2));
@@ -112,6 +123,7 @@ fn an_index_without_vectors_is_refused_but_for_taking_it_down() {
     client.set_irqs([NONE | TRIGGER, MSIX, 0, 0], &[], &[]).ok();
 }
 
+/// Conformance: A62, A63, A64.
 #[test]
 fn no_vectors_are_refused_but_for_taking_the_index_down() {
     let (_server, mut client) = set_up();
@@ -126,6 +138,7 @@ fn no_vectors_are_refused_but_for_taking_the_index_down() {
     }
 }
 
+/// Conformance: A58, A59, A76.
 #[test]
 fn masking_is_refused_where_it_is_not_offered() {
     let (_server, mut client) = set_up();
@@ -138,6 +151,7 @@ fn masking_is_refused_where_it_is_not_offered() {
     }
 }
 
+/// Conformance: S50.
 #[test]
 fn masking_by_eventfd_is_refused() {
     let (_server, mut client) = set_up();
@@ -150,6 +164,7 @@ fn masking_by_eventfd_is_refused() {
     }
 }
 
+/// Conformance: A72, A73.
 #[test]
 fn more_or_fewer_bytes_than_vectors_are_refused() {
     let (_server, mut client) = set_up();
@@ -160,6 +175,7 @@ fn more_or_fewer_bytes_than_vectors_are_refused() {
     refused(&mut client, [EVENTFD | TRIGGER, OWN, 0, 2], &[0; 8]);
 }
 
+/// Conformance: A24, A65, A66, A67.
 #[test]
 fn descriptors_that_do_not_match_are_refused_and_closed() {
     let (_server, mut client) = set_up();
@@ -183,6 +199,7 @@ fn descriptors_that_do_not_match_are_refused_and_closed() {
     }
 }
 
+/// Conformance: B12.
 #[test]
 fn a_descriptor_that_is_no_eventfd_is_refused_and_closed_and_the_earlier_one_stays() {
     let (server, mut client) = set_up();
@@ -215,6 +232,7 @@ fn a_descriptor_that_is_no_eventfd_is_refused_and_closed_and_the_earlier_one_sta
     assert_eq!(std::fs::read(&path).unwrap(), b"", "nothing was written to the file");
 }
 
+/// Conformance: S51.
 #[test]
 fn another_kind_of_pci_interrupt_is_refused_until_the_first_is_taken_down() {
     let server = Server::of(description);
@@ -227,6 +245,7 @@ fn another_kind_of_pci_interrupt_is_refused_until_the_first_is_taken_down() {
     client.set_irqs([EVENTFD | TRIGGER, MSIX, 0, 1], &[], &[msix.as_fd()]).ok();
 }
 
+/// Conformance: S52.
 #[test]
 fn firing_by_hand_is_refused_on_an_index_that_is_not_set_up() {
     let server = Server::of(description);

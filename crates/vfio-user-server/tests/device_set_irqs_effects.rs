@@ -60,6 +60,7 @@ fn write_one(eventfd: &OwnedFd) {
     assert_eq!(rustix::io::write(eventfd, &1u64.to_ne_bytes()), Ok(8));
 }
 
+/// Conformance: A68.
 #[test]
 fn taking_an_index_down_that_was_never_set_up_is_fine() {
     let (_server, mut client) = served();
@@ -68,6 +69,7 @@ fn taking_an_index_down_that_was_never_set_up_is_fine() {
     }
 }
 
+/// Conformance: A69.
 #[test]
 fn no_descriptors_take_away_those_that_are_there() {
     let (_server, mut client) = served();
@@ -81,6 +83,7 @@ fn no_descriptors_take_away_those_that_are_there() {
     assert_eq!((count(&fds[0]), count(&fds[1])), (0, 1));
 }
 
+/// Conformance: A70, A71.
 #[test]
 fn a_second_descriptor_takes_the_place_of_the_first_which_is_closed() {
     let (_server, mut client) = served();
@@ -93,6 +96,7 @@ fn a_second_descriptor_takes_the_place_of_the_first_which_is_closed() {
     assert_eq!((count(&first), count(&second)), (0, 1));
 }
 
+/// Conformance: A74, A75.
 #[test]
 fn vectors_are_fired_by_hand() {
     let (_server, mut client) = served();
@@ -106,6 +110,7 @@ fn vectors_are_fired_by_hand() {
     assert_eq!((count(&fds[0]), count(&fds[1])), (1, 0));
 }
 
+/// Conformance: A77, A78.
 #[test]
 fn the_device_fires_the_vector_that_it_means() {
     let (_server, mut client) = served();
@@ -120,6 +125,7 @@ fn the_device_fires_the_vector_that_it_means() {
     assert_eq!(count(&eight), 0);
 }
 
+/// Conformance: S9.
 #[test]
 fn sixteen_descriptors_come_in_one_message_and_keep_their_order() {
     let (_server, mut client) = served();
@@ -134,6 +140,7 @@ fn sixteen_descriptors_come_in_one_message_and_keep_their_order() {
     }
 }
 
+/// Conformance: B31.
 #[test]
 fn msix_is_set_up_as_qemu_does_it() {
     let (_server, mut client) = served();
@@ -152,6 +159,7 @@ fn msix_is_set_up_as_qemu_does_it() {
     install(&mut client, INTX, 0, &[fds[0].as_fd()]);
 }
 
+/// Conformance: S46.
 #[test]
 fn what_comes_while_a_vector_is_masked_fires_once_at_unmask() {
     let (_server, mut client) = served();
@@ -168,6 +176,7 @@ fn what_comes_while_a_vector_is_masked_fires_once_at_unmask() {
     assert_eq!(fds.iter().map(count).collect::<Vec<_>>(), [0, 0, 1, 0]);
 }
 
+/// Conformance: S43.
 #[test]
 fn intx_masks_itself_and_fires_again_at_unmask_while_it_is_high() {
     let (_server, mut client) = served();
@@ -185,6 +194,7 @@ fn intx_masks_itself_and_fires_again_at_unmask_while_it_is_high() {
     assert_eq!(count(&irq), 0, "it is low");
 }
 
+/// Conformance: B32.
 #[test]
 fn kvm_s_resampler_unmasks_by_eventfd() {
     let (server, mut client) = served();
@@ -209,6 +219,7 @@ fn kvm_s_resampler_unmasks_by_eventfd() {
     assert_eq!(count(&irq), 1, "and it was unmasked");
 }
 
+/// Conformance: B33.
 #[test]
 fn a_new_descriptor_fires_at_once_while_the_line_is_high() {
     let (_server, mut client) = served();
@@ -220,6 +231,7 @@ fn a_new_descriptor_fires_at_once_while_the_line_is_high() {
     assert_eq!((count(&first), count(&second)), (0, 1));
 }
 
+/// Conformance: S47.
 #[test]
 fn an_unmask_descriptor_can_be_replaced_and_taken_away() {
     let (server, mut client) = served();
@@ -242,6 +254,7 @@ fn an_unmask_descriptor_can_be_replaced_and_taken_away() {
     assert_eq!((count(&irq), count(&first), count(&second)), (0, 1, 1));
 }
 
+/// Conformance: S49.
 #[test]
 fn an_unmask_descriptor_that_the_client_keeps_does_not_keep_the_loop_awake() {
     let (server, mut client) = served();
@@ -281,6 +294,7 @@ fn an_unmask_descriptor_at_its_end_is_let_go() {
     assert_eq!(count(&irq), 1, "all else works");
 }
 
+/// Conformance: B12.
 #[test]
 fn an_eventfd_at_its_limit_blocks_nothing() {
     let (_server, mut client) = served();
@@ -317,6 +331,7 @@ fn a_reset_keeps_what_is_set_up_and_lowers_the_line() {
     assert_eq!(count(&irq), 2, "a rise again after the reset");
 }
 
+/// Conformance: S13.
 #[test]
 fn a_client_that_leaves_takes_its_descriptors_with_it() {
     let (server, mut client) = served();

@@ -54,6 +54,7 @@ fn a_body_of_another_size_is_refused() {
     client.call(DMA_MAP, &good).ok();
 }
 
+/// Conformance: B14.
 #[test]
 fn what_cannot_be_mapped_is_refused_and_its_descriptor_closed() {
     let server = Server::of(card);
@@ -80,6 +81,7 @@ fn what_cannot_be_mapped_is_refused_and_its_descriptor_closed() {
     }
 }
 
+/// Conformance: S29.
 #[test]
 fn an_offset_without_a_descriptor_is_refused() {
     let server = Server::of(card);
@@ -88,6 +90,7 @@ fn an_offset_without_a_descriptor_is_refused() {
     client.still_in_step();
 }
 
+/// Conformance: B14.
 #[test]
 fn a_descriptor_that_is_no_file_is_refused_and_closed() {
     let server = Server::of(card);
@@ -101,6 +104,7 @@ fn a_descriptor_that_is_no_file_is_refused_and_closed() {
     client.still_in_step();
 }
 
+/// Conformance: B14.
 #[test]
 fn a_file_that_may_not_be_written_is_refused_for_writing() {
     let server = Server::of(card);
@@ -126,6 +130,7 @@ fn more_than_one_descriptor_is_refused_and_all_are_closed() {
     }
 }
 
+/// Conformance: A81, A82, A83.
 #[test]
 fn a_map_over_another_is_refused_with_eexist_and_the_other_stays() {
     let server = Server::of(card);
@@ -140,8 +145,48 @@ fn a_map_over_another_is_refused_with_eexist_and_the_other_stays() {
         client.call(DMA_MAP, &again).refused(EEXIST);
         client.still_in_step();
     }
+    // The very same, but for offset, file or protection.
+    let other = memory("another-map");
+    for (again, fd) in [
+        (map(3, 0x1000, 0x4000, 0x2000), &file),
+        (map(3, 0, 0x4000, 0x2000), &other),
+        (map(1, 0, 0x4000, 0x2000), &file),
+    ] {
+        client.call_with_fds(DMA_MAP, &again, &[fd.as_fd()]).refused(EEXIST);
+        client.still_in_step();
+    }
 }
 
+/// Conformance: A80.
+#[test]
+fn the_65536th_map_is_refused_with_enospc_and_the_others_stay() {
+    let server = Server::of(card);
+    let mut client = Client::negotiated(&server.path());
+    let page = |n: u64| map(3, 0, n << 12, 0x1000);
+    let most: Vec<u8> =
+        (0..65_535).flat_map(|n| client::message(1, DMA_MAP, NO_REPLY, &page(n))).collect();
+    client.send_raw(&most);
+    client.call(DMA_MAP, &page(65_535)).refused(ENOSPC);
+    client.still_in_step();
+    client.call(DMA_MAP, &page(65_534)).refused(EEXIST);
+    let last = [&client::words(&[24, 0])[..], &page(65_534)[16..]].concat();
+    client.call(client::command::DMA_UNMAP, &last).ok();
+    client.call(DMA_MAP, &page(65_535)).ok();
+}
+
+/// Conformance: A79.
+#[test]
+fn a_map_may_be_of_any_size() {
+    let server = Server::of(card);
+    let mut client = Client::negotiated(&server.path());
+    let size = (8 << 40) + 0x1000;
+    client.call(DMA_MAP, &map(3, 0, 0, size)).ok();
+    client.still_in_step();
+    client.call(DMA_MAP, &map(3, 0, size - 0x1000, 0x1000)).refused(EEXIST);
+    client.call(DMA_MAP, &map(3, 0, size, 1 << 62)).ok();
+}
+
+/// Conformance: S31.
 #[test]
 fn guest_memory_is_mapped_with_a_bare_header_for_an_answer_and_held_by_nobody() {
     let server = Server::of(card);
@@ -153,12 +198,23 @@ fn guest_memory_is_mapped_with_a_bare_header_for_an_answer_and_held_by_nobody() 
     assert_eq!(uses("guest-memory"), 1, "no device here does DMA: nothing is kept or mapped");
 }
 
+/// Conformance: A84, B35.
 #[test]
 fn another_device_s_bar_is_mapped_without_a_descriptor() {
     let server = Server::of(card);
     let mut client = Client::negotiated(&server.path());
     assert_eq!(client.call(DMA_MAP, &map(3, 0, 0xfebe_1000, 0xf000)).ok().size, 16);
     assert_eq!(client.call(DMA_MAP, &map(1, 0, 0xfffc_0000, 0x4_0000)).ok().size, 16);
+}
+
+/// Conformance: S25.
+#[test]
+fn larger_pages_agreed_on_do_not_bind_a_map() {
+    let server = Server::of(card);
+    let mut client = Client::connect(&server.path());
+    let json = r#"{"capabilities":{"pgsizes":65536}}"#;
+    client.call(client::command::VERSION, &client::version(0, 0, json)).ok();
+    client.call(DMA_MAP, &map(3, 0, 0x1000, 0x1000)).ok();
 }
 
 #[test]
@@ -172,6 +228,7 @@ fn a_map_without_reply_is_made_all_the_same() {
     assert_eq!(uses("silent-map"), 1);
 }
 
+/// Conformance: S33.
 #[test]
 fn maps_sent_in_one_go_are_answered_in_order() {
     let server = Server::of(card);

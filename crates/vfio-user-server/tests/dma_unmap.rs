@@ -35,6 +35,7 @@ fn with_a_map(server: &Server) -> Client {
     client
 }
 
+/// Conformance: A86, B18.
 #[test]
 fn a_body_of_another_size_is_refused() {
     let server = Server::of(card);
@@ -50,6 +51,7 @@ fn a_body_of_another_size_is_refused() {
     client.call(DMA_UNMAP, &good).ok();
 }
 
+/// Conformance: A87, A88.
 #[test]
 fn an_argsz_without_room_or_beyond_reason_is_refused() {
     let server = Server::of(card);
@@ -61,6 +63,7 @@ fn an_argsz_without_room_or_beyond_reason_is_refused() {
     map(&mut client, 0x1000).refused(EEXIST);
 }
 
+/// Conformance: A89, A90.
 #[test]
 fn a_dirty_bitmap_is_refused_and_the_map_stays() {
     let server = Server::of(card);
@@ -74,6 +77,7 @@ fn a_dirty_bitmap_is_refused_and_the_map_stays() {
     map(&mut client, 0x1000).refused(EEXIST);
 }
 
+/// Conformance: A91, A96.
 #[test]
 fn other_flags_are_refused_and_the_map_stays() {
     let server = Server::of(card);
@@ -88,6 +92,7 @@ fn other_flags_are_refused_and_the_map_stays() {
     map(&mut client, 0x1000).refused(EEXIST);
 }
 
+/// Conformance: A95.
 #[test]
 fn all_with_an_address_or_a_size_is_refused_and_the_map_stays() {
     let server = Server::of(card);
@@ -99,6 +104,7 @@ fn all_with_an_address_or_a_size_is_refused_and_the_map_stays() {
     map(&mut client, 0x1000).refused(EEXIST);
 }
 
+/// Conformance: A93.
 #[test]
 fn what_is_not_mapped_exactly_so_is_refused_with_enoent() {
     let server = Server::of(card);
@@ -129,6 +135,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     client.still_in_step();
 }
 
+/// Conformance: A92.
 #[test]
 fn a_map_is_taken_back_and_the_answer_repeats_the_request() {
     let server = Server::of(card);
@@ -139,6 +146,7 @@ fn a_map_is_taken_back_and_the_answer_repeats_the_request() {
     map(&mut client, 0x1000).ok();
 }
 
+/// Conformance: A94, B34.
 #[test]
 fn qemu_s_all_takes_everything_back_twenty_times_over() {
     let server = Server::of(card);

@@ -41,6 +41,7 @@ fn says_nothing(client: &mut Client) {
     client.socket.set_nonblocking(false).unwrap();
 }
 
+/// Conformance: A19.
 #[test]
 fn a_size_below_the_header_s_is_refused_and_ends_the_connection() {
     let server = Server::of(card);
@@ -55,6 +56,7 @@ fn a_size_below_the_header_s_is_refused_and_ends_the_connection() {
     Client::negotiated(&server.path()).still_in_step();
 }
 
+/// Conformance: A2, A20, B10.
 #[test]
 fn a_size_above_the_limit_is_refused_and_ends_the_connection() {
     let server = Server::of(card);
@@ -74,6 +76,7 @@ fn a_size_above_the_limit_is_refused_and_ends_the_connection() {
     Client::negotiated(&server.path()).still_in_step();
 }
 
+/// Conformance: S6.
 #[test]
 fn an_impossible_size_without_reply_ends_the_connection_without_a_word() {
     let server = Server::of(card);
@@ -95,6 +98,7 @@ fn what_came_before_an_impossible_size_is_still_answered() {
     client.is_closed();
 }
 
+/// Conformance: A21.
 #[test]
 fn a_reply_or_an_unknown_type_is_refused_and_not_executed() {
     let (_server, mut client) = served();
@@ -110,6 +114,7 @@ fn a_reply_or_an_unknown_type_is_refused_and_not_executed() {
     assert_eq!(client.read(0, 0, 1), [0]);
 }
 
+/// Conformance: B24.
 #[test]
 fn reserved_flags_and_an_error_number_mean_nothing_in_a_command() {
     let (_server, mut client) = served();
@@ -122,6 +127,7 @@ fn reserved_flags_and_an_error_number_mean_nothing_in_a_command() {
     }
 }
 
+/// Conformance: A22, B8.
 #[test]
 fn unknown_commands_are_refused_and_their_bodies_skipped() {
     let (_server, mut client) = served();
@@ -133,6 +139,7 @@ fn unknown_commands_are_refused_and_their_bodies_skipped() {
     }
 }
 
+/// Conformance: S55.
 #[test]
 fn commands_that_only_servers_send_are_refused() {
     let (_server, mut client) = served();
@@ -142,6 +149,7 @@ fn commands_that_only_servers_send_are_refused() {
     }
 }
 
+/// Conformance: B22.
 #[test]
 fn without_reply_no_command_is_answered_be_it_good_or_bad() {
     let (_server, mut client) = served();
@@ -178,6 +186,7 @@ fn without_reply_no_command_is_answered_be_it_good_or_bad() {
     }
 }
 
+/// Conformance: B26.
 #[test]
 fn every_answer_comes_in_one_piece() {
     let (_server, mut client) = served();
@@ -197,6 +206,7 @@ fn every_answer_comes_in_one_piece() {
     }
 }
 
+/// Conformance: B23.
 #[test]
 fn the_same_id_may_be_used_again_and_again() {
     let (_server, mut client) = served();
@@ -209,6 +219,7 @@ fn the_same_id_may_be_used_again_and_again() {
     }
 }
 
+/// Conformance: B3.
 #[test]
 fn many_messages_in_one_send_are_answered_in_order() {
     let (_server, mut client) = served();
@@ -229,6 +240,7 @@ fn many_messages_in_one_send_are_answered_in_order() {
     });
 }
 
+/// Conformance: B1.
 #[test]
 fn a_message_may_come_byte_by_byte() {
     let (_server, mut client) = served();
@@ -261,6 +273,7 @@ fn messages_may_be_cut_anywhere() {
     }
 }
 
+/// Conformance: S9.
 #[test]
 fn descriptors_belong_to_the_last_message_of_their_send() {
     let (_server, mut client) = served();
@@ -346,6 +359,7 @@ fn descriptors_of_a_refused_message_do_not_go_to_the_next() {
     assert_eq!(count(&stray), 0);
 }
 
+/// Conformance: B11.
 #[test]
 fn descriptors_on_half_a_header_go_with_the_connection() {
     let (server, mut client) = served();
@@ -356,6 +370,7 @@ fn descriptors_on_half_a_header_go_with_the_connection() {
     witness.expect_closed();
 }
 
+/// Conformance: B4.
 #[test]
 fn a_header_and_then_silence_keeps_nobody_awake() {
     let (server, mut client) = served();

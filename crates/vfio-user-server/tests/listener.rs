@@ -115,6 +115,7 @@ fn a_server_that_accepts_nobody_any_more_is_a_server_all_the_same() {
     assert!(path.exists());
 }
 
+/// Conformance: S12.
 #[test]
 fn only_the_owner_may_connect() {
     let (_directory, path) = place();
@@ -187,6 +188,7 @@ fn an_inherited_socket_stays() {
     assert!(path.exists());
 }
 
+/// Conformance: S14.
 #[test]
 fn a_server_removes_its_socket_at_the_end_with_a_client_there() {
     let server = Server::of(card);

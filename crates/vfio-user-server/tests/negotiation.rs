@@ -25,10 +25,12 @@ fn well_formed(number: u16) -> Vec<u8> {
         command::DEVICE_SET_IRQS => words(&[20, 0x21, 0, 0, 0]),
         command::REGION_READ => access(0, 0, 4, &[]),
         command::REGION_WRITE => access(0, 0, 4, &[1; 4]),
+        999 => vec![0; 5],
         _ => Vec::new(),
     }
 }
 
+/// Conformance: A3, B15.
 #[test]
 fn every_command_before_version_is_refused_and_not_executed() {
     let server = Server::of(card);
@@ -43,6 +45,7 @@ fn every_command_before_version_is_refused_and_not_executed() {
     client.call(command::DMA_MAP, &well_formed(command::DMA_MAP)).ok();
 }
 
+/// Conformance: B11.
 #[test]
 fn a_descriptor_that_comes_before_version_is_closed() {
     let server = Server::of(card);
@@ -56,6 +59,7 @@ fn a_descriptor_that_comes_before_version_is_closed() {
     client.negotiate();
 }
 
+/// Conformance: A1, A4, A5, A6, A7, A8, A9, A10, A11, A12, A13, A14.
 #[test]
 fn a_version_that_cannot_be_understood_is_refused_and_ends_the_connection() {
     let server = Server::of(card);
@@ -103,6 +107,7 @@ fn a_bad_version_without_reply_ends_the_connection_without_a_word() {
     client.is_closed();
 }
 
+/// Conformance: B15.
 #[test]
 fn a_second_version_is_refused_and_changes_nothing() {
     let server = Server::of(card);
@@ -117,6 +122,7 @@ fn a_second_version_is_refused_and_changes_nothing() {
     assert_eq!(client.read(0, 0, 1), [7]);
 }
 
+/// Conformance: S10.
 #[test]
 fn a_second_client_hears_that_the_device_is_busy_and_the_first_notices_nothing() {
     let server = Server::of(card);
@@ -159,6 +165,7 @@ fn a_client_that_left_much_unread_behind_does_not_make_the_device_busy() {
     }
 }
 
+/// Conformance: B5.
 #[test]
 fn silent_connections_keep_nobody_from_being_served() {
     let server = Server::of(card);
@@ -178,6 +185,7 @@ fn a_hundred_clients_one_after_the_other_are_served() {
     }
 }
 
+/// Conformance: B25.
 #[test]
 fn qemu_gets_an_answer_that_it_takes() {
     let server = Server::of(card);
@@ -205,6 +213,7 @@ fn qemu_gets_an_answer_that_it_takes() {
     assert_eq!(text.matches(':').count(), 1 + 5, "and no other key: {text}");
 }
 
+/// Conformance: B25, S26.
 #[test]
 fn no_descriptor_comes_with_the_answer() {
     let server = Server::of(card);
@@ -215,6 +224,7 @@ fn no_descriptor_comes_with_the_answer() {
     assert!(!String::from_utf8(reply.body).unwrap().contains("twin"));
 }
 
+/// Conformance: B43.
 #[test]
 fn cloud_hypervisor_s_0_1_is_answered_with_0_0() {
     let server = Server::of(card);
@@ -226,13 +236,25 @@ fn cloud_hypervisor_s_0_1_is_answered_with_0_0() {
     client.call(command::DEVICE_RESET, &[]).ok();
 }
 
+/// Conformance: A15, A16, A17, A18.
 #[test]
 fn a_proposal_may_leave_everything_out() {
     let server = Server::of(card);
-    for body in [vec![0; 4], version(0, 0, "{}"), version(0, 7, r#"{"capabilities":{}}"#)] {
+    let limits = r#"{"capabilities":{"max_msg_fds":1024,"max_data_xfer_size":1048576}}"#;
+    for body in [
+        vec![0; 4],
+        version(0, 0, "{}"),
+        version(0, 7, r#"{"capabilities":{}}"#),
+        version(0, 0, limits),
+    ] {
+        // The one before has left: each is served.
         let mut client = Client::connect(&server.path());
         let reply = client.call(command::VERSION, &body).ok();
         assert_eq!((reply.u32(0), reply.body.last()), (0, Some(&0)));
+        let text = String::from_utf8(reply.body[4..].to_vec()).unwrap();
+        for limit in [r#""max_msg_fds":16"#, r#""max_data_xfer_size":1048576"#] {
+            assert!(text.contains(limit), "{limit} in {text}");
+        }
         client.still_in_step();
     }
 }

@@ -52,6 +52,7 @@ fn an_absent_region_is_refused() {
     }
 }
 
+/// Conformance: A99.
 #[test]
 fn bytes_beyond_the_region_are_refused() {
     let (_server, mut client) = served();
@@ -77,6 +78,7 @@ fn bytes_beyond_the_region_are_refused() {
     }
 }
 
+/// Conformance: A102.
 #[test]
 fn more_than_max_data_xfer_size_is_refused() {
     let (_server, mut client) = served();
@@ -88,6 +90,20 @@ fn more_than_max_data_xfer_size_is_refused() {
     }
 }
 
+/// Conformance: S37.
+#[test]
+fn a_region_that_is_only_written_is_refused() {
+    let server =
+        Server::of(|| card().bar(1, BarKind::Memory32, Region::trapped(0x100).write_only()));
+    let mut client = Client::negotiated(&server.path());
+    assert_eq!(client.region_info(1, 32).ok().u32(4), 2, "WRITE alone");
+    for count in [0, 1, 4] {
+        client.call(REGION_READ, &access(1, 0, count, &[])).refused(EINVAL);
+        client.still_in_step();
+    }
+    client.write(1, 0, &[1, 2, 3, 4]);
+}
+
 #[test]
 fn a_descriptor_along_with_it_is_refused_and_closed() {
     let (_server, mut client) = served();
@@ -97,6 +113,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     client.still_in_step();
 }
 
+/// Conformance: A100.
 #[test]
 fn no_bytes_are_read_as_none() {
     let (_server, mut client) = served();
@@ -105,6 +122,7 @@ fn no_bytes_are_read_as_none() {
     }
 }
 
+/// Conformance: S54.
 #[test]
 fn registers_are_read_at_any_offset_and_length() {
     let (_server, mut client) = served();
@@ -119,6 +137,7 @@ fn registers_are_read_at_any_offset_and_length() {
     assert_eq!(client.read(0, 0x100, 256), bytes);
 }
 
+/// Conformance: S24.
 #[test]
 fn a_mebibyte_is_read_at_once() {
     let (_server, mut client) = served();
@@ -130,6 +149,7 @@ fn a_mebibyte_is_read_at_once() {
     }
 }
 
+/// Conformance: S53.
 #[test]
 fn a_read_across_memory_and_registers_sees_both() {
     let (_server, mut client) = served();
@@ -157,6 +177,7 @@ fn configuration_space_is_read_whole_and_in_every_piece() {
     }
 }
 
+/// Conformance: B28.
 #[test]
 fn qemu_s_one_read_of_all_4096_bytes_is_answered() {
     let server = Server::of(|| {

@@ -36,6 +36,7 @@ fn pattern(size: usize) -> Vec<u8> {
     (0..size).map(|at| (at ^ at >> 8 ^ at >> 16) as u8).collect()
 }
 
+/// Conformance: A103.
 #[test]
 fn a_body_without_all_of_the_fixed_part_is_refused() {
     let (_server, mut client) = served();
@@ -45,6 +46,7 @@ fn a_body_without_all_of_the_fixed_part_is_refused() {
     }
 }
 
+/// Conformance: A104.
 #[test]
 fn a_count_that_is_not_the_number_of_bytes_is_refused_and_nothing_written() {
     let (_server, mut client) = served();
@@ -65,6 +67,7 @@ fn an_absent_region_is_refused() {
     }
 }
 
+/// Conformance: S37.
 #[test]
 fn a_rom_is_refused() {
     let (_server, mut client) = served();
@@ -106,6 +109,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     assert_eq!(client.read(0, 0, 1), [0]);
 }
 
+/// Conformance: A101.
 #[test]
 fn no_bytes_are_written_as_none() {
     let (_server, mut client) = served();
@@ -114,6 +118,7 @@ fn no_bytes_are_written_as_none() {
     }
 }
 
+/// Conformance: S54.
 #[test]
 fn registers_are_written_at_any_offset_and_length() {
     let (_server, mut client) = served();
@@ -128,6 +133,7 @@ fn registers_are_written_at_any_offset_and_length() {
     }
 }
 
+/// Conformance: S53.
 #[test]
 fn a_write_across_memory_and_registers_reaches_both() {
     let (_server, mut client) = served();
@@ -165,6 +171,7 @@ fn bars_are_sized_by_writing_ones() {
     }
 }
 
+/// Conformance: B29.
 #[test]
 fn a_rom_is_sized_as_qemu_does_it_and_one_that_is_not_there_reads_0() {
     let with = Server::of(description);
@@ -179,6 +186,7 @@ fn a_rom_is_sized_as_qemu_does_it_and_one_that_is_not_there_reads_0() {
     }
 }
 
+/// Conformance: B2.
 #[test]
 fn a_mebibyte_in_many_pieces_is_one_write() {
     let (_server, mut client) = served();
@@ -196,6 +204,7 @@ fn a_mebibyte_in_many_pieces_is_one_write() {
     }
 }
 
+/// Conformance: B4.
 #[test]
 fn a_mebibyte_that_stops_half_way_is_waited_for_and_others_are_served() {
     let (server, mut client) = served();
@@ -211,6 +220,7 @@ fn a_mebibyte_that_stops_half_way_is_waited_for_and_others_are_served() {
     assert_eq!(client.read(3, 0, 1 << 20), data);
 }
 
+/// Conformance: S24.
 #[test]
 fn more_than_max_data_xfer_size_ends_the_connection() {
     let (server, mut client) = served();
@@ -222,6 +232,7 @@ fn more_than_max_data_xfer_size_ends_the_connection() {
     assert_eq!(Client::negotiated(&server.path()).read(0, 0, 1), [5]);
 }
 
+/// Conformance: S8.
 #[test]
 fn posted_writes_are_done_in_order_and_before_what_follows() {
     let (_server, mut client) = served();

@@ -29,6 +29,7 @@ fn served() -> (Server, Client) {
     (server, client)
 }
 
+/// Conformance: B38.
 #[test]
 fn without_write_multiple_agreed_it_is_refused_as_not_offered() {
     let server = Server::of(card);
@@ -46,6 +47,7 @@ fn without_write_multiple_agreed_it_is_refused_as_not_offered() {
     }
 }
 
+/// Conformance: B37.
 #[test]
 fn a_number_of_writes_that_the_body_does_not_hold_is_refused_and_none_is_done() {
     let (_server, mut client) = served();
@@ -63,6 +65,7 @@ fn a_number_of_writes_that_the_body_does_not_hold_is_refused_and_none_is_done() 
     assert_eq!(client.read(0, 0, 4), [0; 4]);
 }
 
+/// Conformance: B37.
 #[test]
 fn a_write_of_other_than_1_to_8_bytes_is_refused_and_none_is_done() {
     let (_server, mut client) = served();
@@ -85,6 +88,7 @@ fn a_descriptor_along_with_it_is_refused_and_closed() {
     assert_eq!(client.read(0, 0, 4), [0; 4]);
 }
 
+/// Conformance: B37.
 #[test]
 fn a_write_that_the_device_has_no_room_for_ends_the_row_and_the_answer_says_where() {
     let (_server, mut client) = served();
@@ -105,12 +109,14 @@ fn a_write_that_the_device_has_no_room_for_ends_the_row_and_the_answer_says_wher
     }
 }
 
+/// Conformance: B37.
 #[test]
 fn no_writes_are_none() {
     let (_server, mut client) = served();
     assert_eq!(client.call(REGION_WRITE_MULTI, &multi(0, &[])).ok().body, [0; 8]);
 }
 
+/// Conformance: S57.
 #[test]
 fn each_write_is_of_its_own_size() {
     let (_server, mut client) = served();
@@ -126,6 +132,7 @@ fn each_write_is_of_its_own_size() {
     }
 }
 
+/// Conformance: B37.
 #[test]
 fn qemu_s_200_writes_are_done_in_order() {
     let (_server, mut client) = served();

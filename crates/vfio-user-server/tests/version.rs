@@ -1,4 +1,4 @@
-//! VERSION, refusals first. Case numbers are those of the conformance list (A1 1-18, B15-B17, B25, B43).
+//! VERSION, refusals first.
 
 #![cfg(test)]
 
@@ -59,6 +59,7 @@ fn a_body_without_both_numbers_is_refused() {
     }
 }
 
+/// Conformance: B16.
 #[test]
 fn a_body_beyond_4_kib_is_refused_unread() {
     let string = "x".repeat(1 << 20);
@@ -80,6 +81,7 @@ fn the_largest_body_is_read() {
     assert_eq!(propose(&(json + " ")), Err(Refusal::VersionSize { size: 4097 }));
 }
 
+/// Conformance: S18.
 #[test]
 fn another_major_version_is_refused_whatever_follows() {
     for (major, data) in [(1, &b""[..]), (999, b"{}\0"), (999, b"}"), (0xffff, &[0xff; 5000])] {
@@ -87,11 +89,12 @@ fn another_major_version_is_refused_whatever_follows() {
     }
 }
 
+/// Conformance: B16.
 #[test]
 fn text_that_is_not_nul_terminated_utf_8_is_refused() {
     let table: [(&str, &[u8]); 8] = [
-        ("case 5: no NUL", b"{}"),
-        ("case 6 without NUL", b"{"),
+        ("no NUL", b"{}"),
+        ("half an object without NUL", b"{"),
         ("NUL inside", b"{}\0{}\0"),
         ("NUL inside a string", b"{\"a\":\"\0\"}\0"),
         ("two NULs", b"{}\0\0"),
@@ -104,14 +107,15 @@ fn text_that_is_not_nul_terminated_utf_8_is_refused() {
     }
 }
 
+/// Conformance: B16.
 #[test]
 fn text_that_is_not_one_json_object_is_refused() {
     let deep = format!(r#"{{"x":{}{}}}"#, "[".repeat(2000), "]".repeat(2000));
     let deeper = format!("{}1{}", r#"{"a":"#.repeat(500), "}".repeat(500));
     let table = [
         ("nothing", ""),
-        ("case 6", "{"),
-        ("case 7", "\""),
+        ("half an object", "{"),
+        ("half a string", "\""),
         ("array", "[]"),
         ("null", "null"),
         ("number", "1"),
@@ -140,6 +144,7 @@ fn capabilities_that_are_no_object_are_refused() {
     }
 }
 
+/// Conformance: B16.
 #[test]
 fn capabilities_of_the_wrong_type_or_range_are_refused() {
     let table: &[(&str, &[&str])] = &[
@@ -196,6 +201,7 @@ fn every_refusal_of_a_version_is_einval_and_ends_the_session() {
     }
 }
 
+/// Conformance: S15.
 #[test]
 fn no_prefix_and_no_flipped_byte_of_a_proposal_panics() {
     let whole = body(0, 0, &[QEMU.as_bytes(), b"\0"].concat());
@@ -211,6 +217,7 @@ fn no_prefix_and_no_flipped_byte_of_a_proposal_panics() {
     }
 }
 
+/// Conformance: S20.
 #[test]
 fn what_is_left_out_has_the_spec_s_default() {
     assert_eq!(parse(&body(0, 0, b"")), Ok(DEFAULTS));
@@ -223,12 +230,14 @@ fn what_is_left_out_has_the_spec_s_default() {
     }
 }
 
+/// Conformance: S21.
 #[test]
 fn unknown_keys_are_ignored() {
     assert_eq!(propose(r#"{"max_msg_fds":"foo","x":[{}]}"#), Ok(DEFAULTS));
     assert_eq!(capable(r#""x":1e300,"y":{"z":null},"write_multiple ":3"#), Ok(DEFAULTS));
 }
 
+/// Conformance: B16.
 #[test]
 fn of_a_key_given_twice_the_last_counts() {
     let twice = capable(r#""max_msg_fds":"foo","max_msg_fds":3"#);
@@ -268,6 +277,7 @@ fn extreme_but_possible_values_are_taken() {
     assert_eq!(capable(r#""max_msg_fds":0"#).map(|proposal| proposal.max_msg_fds), Ok(0));
 }
 
+/// Conformance: S19.
 #[test]
 fn the_answer_is_version_0_0_whatever_minor_was_proposed() {
     for minor in [0, 1, 2, u16::MAX] {
@@ -277,6 +287,7 @@ fn the_answer_is_version_0_0_whatever_minor_was_proposed() {
     }
 }
 
+/// Conformance: S22.
 #[test]
 fn the_answer_names_what_this_server_takes() {
     let expected = serde_json::json!({
@@ -285,6 +296,7 @@ fn the_answer_names_what_this_server_takes() {
     assert_eq!(capabilities(&DEFAULTS), expected);
 }
 
+/// Conformance: S22.
 #[test]
 fn write_multiple_is_answered_only_if_proposed_and_twin_socket_never() {
     let expected = serde_json::json!({
@@ -297,6 +309,7 @@ fn write_multiple_is_answered_only_if_proposed_and_twin_socket_never() {
     );
 }
 
+/// Conformance: S25.
 #[test]
 fn the_page_size_answered_is_one_of_those_proposed() {
     for (pgsizes, answered) in

@@ -20,6 +20,7 @@ macro_rules! place {
     }};
 }
 
+/// Conformance: S2.
 #[test]
 fn fields_lie_where_the_spec_puts_them() {
     let table = [
@@ -61,6 +62,7 @@ fn fields_lie_where_the_spec_puts_them() {
     }
 }
 
+/// Conformance: S2.
 #[test]
 fn structs_are_as_large_as_the_spec_says() {
     let table = [
@@ -225,6 +227,7 @@ fn what_follows_a_struct_is_handed_back() {
     assert_eq!(Version::decode(&out), Some((version, &[0xaa; 16][..])));
 }
 
+/// Conformance: S1.
 #[test]
 fn commands_have_the_spec_s_numbers() {
     let table = [
@@ -257,6 +260,7 @@ fn commands_have_the_spec_s_numbers() {
     }
 }
 
+/// Conformance: S3.
 #[test]
 fn the_type_is_the_low_four_bits_and_nothing_else() {
     for (flags, command, wants_reply) in [
@@ -275,6 +279,7 @@ fn the_type_is_the_low_four_bits_and_nothing_else() {
     }
 }
 
+/// Conformance: S4.
 #[test]
 fn a_reply_copies_id_and_command_and_nothing_else() {
     let asked =
@@ -283,6 +288,7 @@ fn a_reply_copies_id_and_command_and_nothing_else() {
     assert_eq!(asked.reply(36), reply);
 }
 
+/// Conformance: S5.
 #[test]
 fn a_refusal_is_a_header_with_the_error_bit_and_the_errno() {
     let asked = Header { msg_id: 5, command: 99, msg_size: 1000, flags: 0, error_no: 0 };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use vfio_device::{BarKind, Errno, OpenMode, Region, State, Unregister, Vfio};
+use vfio_device::{AllocError, BarKind, Errno, OpenMode, Region, State, Unregister, Vfio};
 
 use crate::support::{Call, Log, Probe, alloc, plain};
 
@@ -25,7 +25,7 @@ fn a_failed_init_leaves_nothing_behind() {
         init.assign_device_set(7);
         Err(Errno::NOMEM)
     });
-    assert_eq!(failed.unwrap_err(), Errno::NOMEM);
+    assert_eq!(failed.unwrap_err(), AllocError::Errno(Errno::NOMEM));
     assert_eq!(vfio.device_sets(), 0);
     assert_eq!(free_index(&vfio), 0);
 }
@@ -52,7 +52,9 @@ fn a_private_state_whose_description_is_refused_is_released_once() {
         let bad = plain().bar(0, BarKind::Memory32, Region::trapped(100));
         Ok((bad, Box::new(Probe::new(&log))))
     });
-    assert_eq!(failed.unwrap_err(), Errno::INVAL);
+    let error = failed.unwrap_err();
+    assert_eq!(error.errno(), Errno::INVAL);
+    assert!(error.to_string().contains("BAR 0 cannot be 100 bytes"), "{error}");
     assert_eq!(log.take(), ["release"]);
     assert_eq!(vfio.device_sets(), 0);
     assert_eq!(free_index(&vfio), 0);

@@ -106,7 +106,8 @@ fn mlx5_layers_are_made_base_first_and_released_base_last() {
     let (vfio, log) = (Vfio::new(), Log::default());
     drop(vfio.alloc(|_| derived_init(&log, false)).unwrap());
     assert_eq!(log.take(), ["base init", "derived init", "derived release", "base release"]);
-    assert_eq!(vfio.alloc(|_| derived_init(&log, true)).unwrap_err(), Errno::OPNOTSUPP);
+    let error = vfio.alloc(|_| derived_init(&log, true)).unwrap_err();
+    assert_eq!(error.errno(), Errno::OPNOTSUPP);
     assert_eq!(log.take(), ["base init", "base release"]);
 }
 
@@ -136,6 +137,7 @@ fn fsl_mc_a_container_and_its_children_share_a_set_and_a_failing_child_leaves_it
             init.assign_device_set(0xc0);
             if fails { Err(Errno::NODEV) } else { derived_init(&Log::default(), false) }
         })
+        .map_err(Errno::from)
     };
     assert_eq!(make(true).unwrap_err(), Errno::NODEV);
     assert_eq!(vfio.device_sets(), 0);

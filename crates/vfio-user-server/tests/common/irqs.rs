@@ -21,5 +21,5 @@ pub const OWN: u32 = 5;
 
 pub fn description() -> Description {
     let flags = IrqFlags::EVENTFD | IrqFlags::MASKABLE;
-    card().request_irq().irq(MSIX, IrqFlags::MSI, 2048).irq(OWN, flags, 4)
+    card().request_irq().irq(MSIX, IrqFlags::MSIX, 2048).irq(OWN, flags, 4)
 }
