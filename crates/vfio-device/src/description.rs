@@ -23,7 +23,7 @@ pub const PCI_IRQS: u32 = 5;
 ///
 /// Begin with [`Description::pci`] (or [`Description::other`] for a device that is not PCI), end with
 /// [`build`](Self::build), which refuses what would crash or hang a client.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Description {
     pub(crate) pci: Option<PciBuilder>,
     pub(crate) regions: Vec<Region>,

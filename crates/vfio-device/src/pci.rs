@@ -74,14 +74,14 @@ pub struct BarOffset {
 }
 
 /// What [`Description::msix`] was told.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Msix {
     vectors: u32,
     table: BarOffset,
     pending: BarOffset,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Bar {
     index: u32,
     kind: BarKind,
@@ -89,7 +89,7 @@ struct Bar {
 }
 
 /// The PCI part of a [`Description`] in the making.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct PciBuilder {
     header: [u8; 0x40],
     initial_command: u16,

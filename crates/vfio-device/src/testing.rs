@@ -91,7 +91,7 @@ impl Harness {
     /// If that fails. A description that cannot be built says why.
     #[track_caller]
     pub fn new(init: impl FnOnce(&mut Init<'_>) -> Result<Made, Errno>) -> Self {
-        let mut device = alloc(init);
+        let mut device = must(Vfio::new().alloc(init), || "alloc".into());
         must(device.register(), || "register".into());
         must(device.open(OpenMode::Exclusive), || "open".into());
         Self { device, seen: Vec::new() }
@@ -149,19 +149,4 @@ impl Harness {
 #[track_caller]
 fn must<T, E: Display>(done: Result<T, E>, what: impl FnOnce() -> String) -> T {
     done.unwrap_or_else(|error| panic!("{}: {error}", what()))
-}
-
-/// [`Vfio::alloc`], and the reason if the description is refused.
-#[track_caller]
-fn alloc(init: impl FnOnce(&mut Init<'_>) -> Result<Made, Errno>) -> Device {
-    let mut refused = None;
-    let made = Vfio::new().alloc(|it| {
-        let (description, ops) = init(it)?;
-        refused = description.clone().build().err();
-        Ok((description, ops))
-    });
-    match refused {
-        Some(reason) => panic!("the description is refused: {reason}"),
-        None => must(made, || "init".into()),
-    }
 }

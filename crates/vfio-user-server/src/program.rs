@@ -64,13 +64,13 @@ pub fn main(init: impl FnOnce(&mut Init<'_>) -> Result<Made, Errno>) -> ExitCode
     let [socket] = arguments.as_slice() else {
         return fail(2, &format!("usage: {name} SOCKET, the path at which to make the socket"));
     };
-    let registered = Vfio::new().alloc(init).and_then(|mut device| {
+    let made = Vfio::new().alloc(init).and_then(|mut device| {
         device.register()?;
         Ok(device)
     });
-    let device = match registered {
+    let device = match made {
         Ok(device) => device,
-        Err(errno) => return fail(1, &format!("{name}: cannot make the device: {errno}")),
+        Err(error) => return fail(1, &format!("{name}: {error}")),
     };
     match serve(device, Path::new(socket)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -140,7 +140,7 @@ fn fail(status: u8, why: &str) -> ExitCode {
     status.into()
 }
 
-/// Without a log an author would not hear why a description is refused.
+/// Without a log an author would not hear what the server has to say against a device.
 fn log_to_stderr() {
     static LOGGER: Stderr = Stderr;
     if log::set_logger(&LOGGER).is_ok() {
