@@ -100,3 +100,36 @@ fn a_guest_finds_both_and_the_scripts_succeed() {
     tally.end(Signal::TERM);
     edu.end(Signal::TERM);
 }
+
+/// `cargo xtask guest`.
+fn xtask_guest(arguments: &[&Path]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--locked", "--offline", "--package", "xtask", "--", "guest"])
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn the_task_guest_runs_scripts_in_a_guest_until_one_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let nobody = directory.path().join("nobody.sock");
+    let (status, said) = xtask_guest(&["--socket".as_ref(), &nobody]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("nobody serves") && !said.contains("Booting"), "{said}");
+
+    let tally = Example::start("tally");
+    let fails = directory.path().join("fails.sh");
+    std::fs::write(&fails, "echo so far\nfalse\necho no further\n").unwrap();
+    let (run, good) = (Path::new("--run"), Path::new("examples/guest/tally.sh"));
+    let socket = tally.socket();
+    let (status, said) = xtask_guest(&["--socket".as_ref(), &socket, run, good, run, &fails]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("COUNT: 0x00000003\nINTx: 0\n"), "{said}");
+    assert!(said.contains("so far\n") && !said.contains("no further"), "{said}");
+    assert!(said.contains("fails.sh ended with status 1"), "{said}");
+    tally.end(Signal::TERM);
+}

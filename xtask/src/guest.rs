@@ -22,8 +22,9 @@ pub fn run(sockets: &[PathBuf], scripts: &[PathBuf]) -> Result {
         std::os::unix::net::UnixStream::connect(socket)
             .map_err(|error| format!("nobody serves {}: {error}", socket.display()))?;
     }
-    let read = |path: &PathBuf| {
-        fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+    let read = |path: &PathBuf| match fs::read_to_string(path) {
+        Ok(text) => Ok((path.display().to_string(), text)),
+        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
     };
     let texts = scripts.iter().map(read).collect::<std::result::Result<Vec<_>, _>>()?;
     let tools = Tools::prepare()?;
@@ -34,15 +35,15 @@ pub fn run(sockets: &[PathBuf], scripts: &[PathBuf]) -> Result {
     if texts.is_empty() { interact(builder) } else { exercise(builder, &texts) }
 }
 
-fn exercise(builder: Builder, scripts: &[String]) -> Result {
+fn exercise(builder: Builder, scripts: &[(String, String)]) -> Result {
     heading("Booting the guest (about 5 s)");
     let mut guest = builder.boot()?;
-    for script in scripts {
-        heading("The script, in the guest");
+    for (name, script) in scripts {
+        heading(&format!("{name}, in the guest"));
         let output = guest.run(&format!("( set -e\n{script}\n)"), SCRIPT)?;
         print!("{}", output.text);
         if output.status != 0 {
-            return Err(format!("the script ended with status {}", output.status).into());
+            return Err(format!("{name} ended with status {}", output.status).into());
         }
     }
     guest.power_off(BOOT_AND_END)?;
