@@ -148,5 +148,8 @@ impl Harness {
 
 #[track_caller]
 fn must<T, E: Display>(done: Result<T, E>, what: impl FnOnce() -> String) -> T {
-    done.unwrap_or_else(|error| panic!("{}: {error}", what()))
+    match done {
+        Ok(it) => it,
+        Err(error) => panic!("{}: {error}", what()), // at the caller's line
+    }
 }
