@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use log::LevelFilter;
 use vfio_user_server::DEFAULT_POLL;
 
@@ -62,6 +62,12 @@ pub enum Command {
     Run(Run),
     /// List the device types and how many instances of each can be made
     Types(Types),
+    /// Print what makes a shell complete this program's commands, options and types
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
+    /// Print the manual page, or write those of all commands
+    #[command(after_help = MAN_EXAMPLES)]
+    Man(Man),
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -81,6 +87,18 @@ Examples:
 
 The devices end with the command: a QEMU that puts itself into the background
 (-daemonize) loses them.";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  mdev-user completions bash > ~/.local/share/bash-completion/completions/mdev-user
+  mdev-user completions zsh > ~/.zfunc/_mdev-user    # a directory of $fpath
+  mdev-user completions fish > ~/.config/fish/completions/mdev-user.fish";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  mdev-user man | man -l -
+  mdev-user man --out ~/.local/share/man/man1
+    Afterwards `man mdev-user` and `man mdev-user-run` find them.";
 
 #[derive(Debug, Args)]
 pub struct Serve {
@@ -104,7 +122,7 @@ pub struct Serve {
 pub struct Socket {
     /// Make the socket at PATH (mode 0600) and remove it at the end. A stale one is taken over, one that somebody
     /// listens on is not
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub socket_path: Option<PathBuf>,
 
     /// Use the open file descriptor N: a listening UNIX stream socket, or one that a client is connected to already
@@ -173,6 +191,26 @@ pub struct Types {
     /// Print JSON, in the form of `mdevctl types --dumpjson`
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    pub shell: Shell,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Write all pages to files in DIR, which is made if it is missing
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
 }
 
 #[cfg(test)]

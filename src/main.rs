@@ -40,6 +40,8 @@ fn main() -> ExitCode {
         Some(Command::Serve(options)) => commands::serve::serve(options),
         Some(Command::Run(options)) => commands::run::run(options),
         Some(Command::Types(options)) => commands::types::print(&options),
+        Some(Command::Completions(options)) => commands::completions::print(&options),
+        Some(Command::Man(options)) => commands::man::print(&options),
         None => return usage::no_command(),
     };
     finish(result)

@@ -1,6 +1,8 @@
 //! The commands, a file each.
 
 pub mod capabilities;
+pub mod completions;
+pub mod man;
 pub mod run;
 pub mod serve;
 pub mod types;

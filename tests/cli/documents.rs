@@ -9,8 +9,17 @@ use serde_json::Value;
 use crate::program::Program;
 use crate::{mdev_user, say, shell, socket_of};
 
-const DOCUMENTS: [&str; 5] =
-    ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/control.md", "docs/writing-a-device.md"];
+const DOCUMENTS: [&str; 9] = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/compatibility.md",
+    "docs/control.md",
+    "docs/writing-a-device.md",
+    "crates/mtty/README.md",
+    "crates/vfio-device/README.md",
+    "crates/vfio-user-server/README.md",
+];
 
 fn root() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()

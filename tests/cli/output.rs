@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{complaint, mdev_user, say, shell};
 
-const HELPS: [&[&str]; 8] = [
+const HELPS: [&[&str]; 10] = [
     &["--help"],
     &["-h"],
     &["help"],
@@ -15,6 +15,8 @@ const HELPS: [&[&str]; 8] = [
     &["run", "--help"],
     &["types", "--help"],
     &["help", "run"],
+    &["completions", "--help"],
+    &["help", "man"],
 ];
 
 fn json(arguments: &[&str]) -> Value {
@@ -45,7 +47,16 @@ fn help_is_in_ascii_and_fits_a_terminal() {
 #[test]
 fn each_command_is_explained() {
     let help = say(&mut mdev_user(&["--help"])).out;
-    for word in ["serve", "run", "types", "--log-level", "--print-capabilities", "--version"] {
+    for word in [
+        "serve",
+        "run",
+        "types",
+        "completions",
+        "man",
+        "--log-level",
+        "--print-capabilities",
+        "--version",
+    ] {
         assert!(help.contains(word), "{word}");
     }
     let serve = say(&mut mdev_user(&["help", "serve"])).out;

@@ -11,7 +11,7 @@ use crate::report::{Result, heading};
 /// A title and what is run.
 type Step = (&'static str, fn() -> Result);
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     ("rustfmt and clippy are there", components),
     ("formatting", || succeed(&mut cargo("fmt --all --check"))),
     ("lints", || succeed(&mut cargo("clippy --workspace --all-targets --locked -- -D warnings"))),
@@ -22,6 +22,12 @@ const STEPS: [Step; 7] = [
     ("the documentation's examples", || succeed(&mut cargo("test --workspace --locked --doc"))),
     ("documentation", || {
         succeed(cargo("doc --workspace --no-deps --locked").env("RUSTDOCFLAGS", "-D warnings"))
+    }),
+    ("packages, and that they build from nothing else", || {
+        // Offline, as all there is to fetch has been fetched, and cargo would ask the registry for our own crates.
+        // Quiet about each test that is not in a package.
+        let package = "package --workspace --exclude guest-kit --exclude xtask";
+        succeed(&mut cargo(&format!("{package} --locked --offline --allow-dirty --quiet")))
     }),
 ];
 

@@ -12,9 +12,16 @@ mod receiver;
 pub mod spec;
 pub mod uart;
 
+#[doc(no_inline)]
+pub use vfio_device;
 use vfio_device::{Errno, Init, Made, MdevDriver, MdevType, Pool};
 
 use card::Card;
+
+/// The README's examples are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// Ports in a parent's pool, unless said otherwise (the sample's `MAX_MTTYS`).
 pub const DEFAULT_PORTS: u32 = 24;

@@ -144,6 +144,17 @@ impl Device {
         drop(registration);
     }
 
+    /// The device has panicked: nothing of it is called any more but `release`, in its time. The users go, what they had
+    /// set up is taken down, the device is unregistered; accesses are refused with `ENODEV` from here on.
+    pub fn abandon(&mut self) {
+        self.object.unregister();
+        self.cx.irqs.close(&mut self.cx.sources);
+        self.users.clear();
+        self.publish_open_count();
+        self.object.retire();
+        self.retire();
+    }
+
     fn publish_open_count(&self) {
         self.object.set_open_count(u32::try_from(self.users.len()).unwrap_or(u32::MAX));
     }

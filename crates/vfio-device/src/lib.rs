@@ -178,4 +178,13 @@ pub use region::Region;
 pub use rustix::io::Errno;
 pub use sources::{Interest, Source, SourceId, Sources};
 pub use timers::Timers;
+#[doc(no_inline)]
+pub use uuid::Uuid;
 pub use validate::DescriptionError;
+#[doc(no_inline)]
+pub use vm_memory::VolatileSlice;
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

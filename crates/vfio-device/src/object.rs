@@ -103,6 +103,7 @@ pub(crate) struct DeviceSet {
 
 /// How far a device has come in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum State {
     /// Made by `init`, and not to be seen yet.
     Initialized,

@@ -7,6 +7,7 @@ use crate::{ConfigSpace, Errno, Interest, Irqs, Sources, Timers};
 
 /// What the core keeps for a device and lends it for the time of a call.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Context {
     /// Interrupts: the device states what holds, best in one place.
     pub irqs: Irqs,

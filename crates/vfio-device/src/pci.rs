@@ -23,6 +23,7 @@ const INTERRUPT_LINE: usize = 0x3c;
 
 /// What a base address register decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BarKind {
     /// I/O ports.
     Io,

@@ -27,6 +27,7 @@ impl Interest {
 
 /// Names a source: the device's own numbers, or one of the core's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum SourceId {
     /// Added by the device under this number.
     Device(u32),

@@ -10,6 +10,7 @@ macro_rules! commands {
         /// Spec, "Commands".
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[repr(u16)]
+        #[non_exhaustive]
         pub enum Command { $( $(#[$doc])* $variant = $number, )+ }
 
         impl Command {

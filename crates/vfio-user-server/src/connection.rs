@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
@@ -72,6 +73,8 @@ pub(crate) struct Connection {
     outbox_fd: Option<OwnedFd>,
     /// The answer in the outbox is the last one.
     ending: bool,
+    /// The device is not to be called any more.
+    failed: bool,
     /// Until when the client has to have said `VERSION`.
     pub(crate) deadline: Instant,
     /// Who it is, for the log.
@@ -109,6 +112,7 @@ impl Connection {
             outbox: Vec::new(),
             outbox_fd: None,
             ending: false,
+            failed: false,
             deadline,
             label,
         })
@@ -129,6 +133,28 @@ impl Connection {
                 log::debug!("{}: {}: connection lost: {error}", device.object(), self.label);
                 Flow::Ends
             }
+        }
+    }
+
+    /// The device has panicked. Whatever the client waits for is answered with an error: the command in hand, which has
+    /// not left the inbox, and those that have come in behind it. Nothing more can come, so this ends; what the client
+    /// does not take at once is lost.
+    pub(crate) fn fail(&mut self, device: &mut Device, scratch: &mut Scratch) {
+        self.failed = true;
+        let result = self.socket.shutdown(Shutdown::Read).and_then(|()| {
+            // An outbox that is not empty comes before what is in the inbox.
+            let mut flow = Flow::Goes { blocked: false };
+            if self.outbox.is_empty() {
+                flow = self.handle_all(device, scratch, false)?;
+            }
+            while flow == (Flow::Goes { blocked: false }) {
+                flow = self.try_attend(device, scratch)?;
+            }
+            Ok(())
+        });
+        scratch.discard();
+        if let Err(error) = result {
+            log::debug!("{}: {}: connection lost: {error}", device.object(), self.label);
         }
     }
 
@@ -192,6 +218,8 @@ impl Connection {
             let fds = if owns_held { &mut self.held } else { &mut scratch.none };
             let result = if owns_held && std::mem::take(&mut self.held_lost) {
                 Err(Refusal::DescriptorsLost)
+            } else if self.failed {
+                Err(Refusal::DeviceFailed)
             } else {
                 self.session.handle(device, &header, body, fds, out)
             };

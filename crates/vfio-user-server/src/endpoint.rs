@@ -2,17 +2,18 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::epoll::{self, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vfio_device::{Device, DeviceRef, Interest, SourceId, Unregister};
 
 use crate::connection::{Connection, Flow, Scratch};
 use crate::listener::Listener;
 use crate::log_limit::LogLimit;
+use crate::registry::{KIND_BITS, Registry, Token};
 
 /// How long a client may take to say `VERSION`. QEMU says it at once.
 const GREETING: Duration = Duration::from_secs(5);
@@ -31,66 +32,6 @@ pub enum Event {
     ClientLeft,
     /// The device has panicked and is served no longer.
     Faulted,
-}
-
-/// Names a descriptor of an endpoint, in the lower half of an epoll entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Token {
-    Listener,
-    /// Number of a connection.
-    Connection(u32),
-    /// Number of a watched source.
-    Source(u32),
-}
-
-const KIND_BITS: u32 = 2;
-
-impl Token {
-    fn pack(self) -> u32 {
-        match self {
-            Self::Listener => 0,
-            Self::Connection(id) => id << KIND_BITS | 1,
-            Self::Source(id) => id << KIND_BITS | 2,
-        }
-    }
-
-    fn unpack(packed: u32) -> Self {
-        let id = packed >> KIND_BITS;
-        match packed & 3 {
-            1 => Self::Connection(id),
-            2 => Self::Source(id),
-            _ => Self::Listener,
-        }
-    }
-}
-
-/// Where an endpoint watches its descriptors: the loop's epoll, and the endpoint's own key in it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Registry<'a> {
-    pub(crate) epoll: &'a OwnedFd,
-    pub(crate) key: u32,
-}
-
-impl Registry<'_> {
-    fn data(&self, token: Token) -> EventData {
-        EventData::new_u64(u64::from(self.key) << 32 | u64::from(token.pack()))
-    }
-
-    fn add(&self, fd: impl AsFd, token: Token, flags: EventFlags) -> io::Result<()> {
-        Ok(epoll::add(self.epoll, fd, self.data(token), flags)?)
-    }
-
-    fn modify(&self, fd: impl AsFd, token: Token, flags: EventFlags) -> io::Result<()> {
-        Ok(epoll::modify(self.epoll, fd, self.data(token), flags)?)
-    }
-
-    /// Before a descriptor is closed: while somebody else holds the same open file, closing alone leaves an entry that
-    /// goes on reporting and that nobody can take out any more.
-    fn remove(&self, fd: impl AsFd) {
-        if let Err(errno) = epoll::delete(self.epoll, fd) {
-            log::debug!("epoll: {errno}");
-        }
-    }
 }
 
 struct Client {
@@ -412,15 +353,43 @@ impl Endpoint {
         self.listener.is_none() && self.clients.is_empty()
     }
 
+    /// The device has panicked: clients hear of it, nothing is watched any more, and what is left of the device goes.
+    pub(crate) fn bury(mut self, registry: Registry<'_>, scratch: &mut Scratch) {
+        self.stop(registry);
+        // Who hears of it and comes back at once finds nobody.
+        self.listener = None;
+        scratch.discard();
+        for client in &mut self.clients {
+            client.connection.fail(&mut self.device, scratch);
+        }
+        self.device.abandon();
+        self.vanish();
+    }
+
+    /// Goes. A device that panicks while it is released harms nobody else.
+    pub(crate) fn vanish(self) {
+        let name = self.name().to_string();
+        if catch_unwind(AssertUnwindSafe(|| drop(self))).is_err() {
+            log::error!("{name}: the device panicked while it was released");
+        }
+    }
+
     /// Ends: no new client, the user is asked to go and then let go, the device is unregistered. The device is
     /// released when the last reference to it has gone.
     pub fn shut_down(mut self) {
         self.listener = None;
-        if self.device.unregister() == Unregister::InUse {
-            self.device.request();
-            while !self.clients.is_empty() {
-                self.dismiss(0);
+        let asked = catch_unwind(AssertUnwindSafe(|| {
+            if self.device.unregister() == Unregister::InUse {
+                self.device.request();
+                while !self.clients.is_empty() {
+                    self.dismiss(0);
+                }
             }
+        }));
+        if asked.is_err() {
+            log::error!("{}: the device panicked while its client was let go", self.name());
+            self.device.abandon();
         }
+        self.vanish();
     }
 }

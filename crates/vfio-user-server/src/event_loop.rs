@@ -14,8 +14,9 @@ use rustix::fd::OwnedFd;
 
 use crate::connection::Scratch;
 use crate::deadlines::Deadlines;
-use crate::endpoint::{Endpoint, Event, Registry};
+use crate::endpoint::{Endpoint, Event};
 use crate::poll_window::PollWindow;
+use crate::registry::Registry;
 
 /// Descriptors that one wait reports at most.
 const BATCH: usize = 64;
@@ -269,11 +270,11 @@ impl EventLoop {
                     "{}: the device panicked; it is served no longer",
                     endpoint.device().object()
                 );
-                self.scratch.discard();
-                endpoint.stop(registry);
                 let broken = slot.endpoint.take();
                 slot.generation = slot.generation.wrapping_add(1);
-                let _ = catch_unwind(AssertUnwindSafe(|| drop(broken)));
+                if let Some(broken) = broken {
+                    broken.bury(registry, &mut self.scratch);
+                }
                 on_event(id, Event::Faulted);
                 return Called::Deserted;
             }
@@ -305,6 +306,13 @@ impl EventLoop {
         while let Ok(message) = self.messages.try_recv() {
             message(self);
         }
+    }
+}
+
+impl Drop for EventLoop {
+    /// One by one: a device that panics does not take its neighbours' release away.
+    fn drop(&mut self) {
+        self.endpoints.drain(..).filter_map(|slot| slot.endpoint).for_each(Endpoint::vanish);
     }
 }
 

@@ -1,16 +1,19 @@
-//! A vfio-user protocol server for any [`vfio_device`].
+#![doc = include_str!("../README.md")]
 //!
-//! A [`Listener`] is the socket, an [`Endpoint`] is a device with its socket, an [`EventLoop`] serves any number of them
-//! on one thread; its documentation has a whole server. [`main`] is all of that for a program that serves one device, and
-//! [`serve`] for one that reads its own command line. The modules below are for those who need a part: the messages
-//! ([`wire`]), what is refused and how ([`refusal`]), a conversation without its socket ([`session`]).
+//! # What is where
 //!
-//! Every message that the specification has a server answer is answered, but for migration (`DEVICE_FEATURE`,
-//! `MIG_DATA_*`), which is refused with ENOTSUP; the server sends none of its own (`DMA_READ`, `DMA_WRITE`).
+//! | you want to | look at |
+//! |---|---|
+//! | serve one device and nothing else | [`main`], or [`serve`] behind a command line of your own |
+//! | serve devices to QEMU | [`Listener`], [`Endpoint`], [`EventLoop`], which has a whole server |
+//! | write the device | [`vfio_device`], which is here in the version that this server takes |
+//! | bring messages by another way than a socket, or fuzz | [`session`] |
+//! | write a client, or look at traffic | [`wire`], [`refusal`] |
 
 mod command;
 mod connection;
 mod deadlines;
+#[doc(hidden)] // for this crate's tests; not covered by semantic versioning
 pub mod dma;
 mod endpoint;
 mod event_loop;
@@ -20,8 +23,11 @@ mod poll_window;
 mod program;
 pub mod refusal;
 mod region_info;
+mod registry;
 pub mod session;
+#[doc(hidden)] // for this crate's tests; not covered by semantic versioning
 pub mod transport;
+#[doc(hidden)] // for this crate's tests; not covered by semantic versioning
 pub mod version;
 pub mod wire;
 
@@ -29,3 +35,5 @@ pub use endpoint::{Endpoint, Event};
 pub use event_loop::{DEFAULT_POLL, EndpointId, EventLoop, LoopHandle};
 pub use listener::{ListenError, Listener};
 pub use program::{ServeError, main, qemu_device, serve};
+#[doc(no_inline)]
+pub use vfio_device;

@@ -25,6 +25,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// Why a socket could not be made at a path.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ListenError {
     /// Longer than a socket address can hold.
     #[error(

@@ -74,6 +74,11 @@ refusals! {
     /// Descriptors of this message did not reach us: too many at once, or our own limit is used up.
     DescriptorsLost = EMFILE, STAYS, "descriptors of the message were lost on the way";
 
+    // The device.
+    /// It panicked while it carried this command out, or before this one's turn came. The connection ends when all that
+    /// has come in is answered: so nobody waits for an answer that cannot come.
+    DeviceFailed = EIO, STAYS, "the device has failed";
+
     // Header.
     /// A reply, or an unassigned type, where a command belongs. Nothing is executed.
     NotACommand { flags: u32 } = EINVAL, STAYS, "header flags {flags:#x} are not those of a command";

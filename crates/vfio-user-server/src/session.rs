@@ -10,7 +10,7 @@ use crate::command::Command;
 use crate::dma::DmaMaps;
 use crate::refusal::Refusal;
 use crate::region_info;
-use crate::transport::Fds;
+pub use crate::transport::Fds;
 use crate::version::{self, MAX_DATA_XFER_SIZE, Proposal};
 use crate::wire::{
     DeviceInfo, DirtyBitmap, DmaMap, DmaUnmap, Header, IrqInfo, IrqSet, RegionAccess, RegionIoFds,
@@ -24,6 +24,7 @@ pub const MAX_ANSWER: usize = RegionAccess::SIZE + MAX_DATA_XFER_SIZE as usize;
 
 /// What is to be sent back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Answer {
     /// Bytes of the body, at the front of the buffer.
     pub body: usize,
@@ -41,6 +42,45 @@ impl Answer {
 }
 
 /// The state of a conversation.
+///
+/// ```
+/// use vfio_user_server::session::{Fds, MAX_ANSWER, Session};
+/// use vfio_user_server::vfio_device::{Context, Description, Vfio, VfioDevice};
+/// use vfio_user_server::wire::{Command, DeviceInfo, Header};
+///
+/// struct Nothing;
+///
+/// impl VfioDevice for Nothing {
+///     fn region_read(&mut self, _: u32, _: u64, _: &mut [u8], _: &mut Context) {}
+///     fn region_write(&mut self, _: u32, _: u64, _: &[u8], _: &mut Context) {}
+///     fn reset(&mut self, _: &mut Context) {}
+/// }
+///
+/// let what = Description::pci(0x1234, 0x5678);
+/// let mut device = Vfio::new().alloc(|_| Ok((what, Box::new(Nothing))))?;
+/// device.register()?;
+///
+/// let mut session = Session::new();
+/// let mut out = vec![0; MAX_ANSWER];
+/// let mut say = |command: Command, body: &[u8]| {
+///     let msg_size = (Header::SIZE + body.len()) as u32;
+///     let command = command.number();
+///     let header = Header { msg_id: 1, command, msg_size, flags: Header::COMMAND, error_no: 0 };
+///     let answer = session.handle(&mut device, &header, body, &mut Fds::new(), &mut out)?;
+///     Ok::<_, vfio_user_server::refusal::Refusal>(out[..answer.body].to_vec())
+/// };
+/// let mut ask = vec![0; DeviceInfo::SIZE];
+/// DeviceInfo { argsz: ask.len() as u32, ..DeviceInfo::default() }.encode(&mut ask);
+///
+/// assert!(say(Command::DeviceGetInfo, &ask).is_err()); // VERSION comes first
+/// say(Command::Version, &[0; 4])?; // 0.0, and no capabilities
+/// let body = say(Command::DeviceGetInfo, &ask)?;
+/// let (info, _) = DeviceInfo::decode(&body).ok_or("a short answer")?;
+/// assert_eq!(info.num_regions, 9);
+/// assert!(session.is_open());
+/// device.close();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct Session {
     agreed: Option<Proposal>,

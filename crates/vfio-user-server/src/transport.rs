@@ -62,6 +62,12 @@ impl Fds {
         self.held.is_empty()
     }
 
+    /// Adds a descriptor behind the others, for a transport that receives them itself. Returns `false` if there was no
+    /// room; it is closed.
+    pub fn push(&mut self, fd: OwnedFd) -> bool {
+        keep(&mut self.held, fd)
+    }
+
     /// Closes all.
     pub fn clear(&mut self) {
         self.held.clear();
@@ -79,7 +85,7 @@ impl Fds {
 
     /// Moves all of `from` behind those already here. Returns `false` if some found no room; they are closed.
     pub fn append(&mut self, from: &mut Self) -> bool {
-        from.drain().all(|fd| keep(&mut self.held, fd))
+        from.drain().all(|fd| self.push(fd))
     }
 
     /// Takes over the descriptors of a read whose control data are the first `size` bytes of the buffer. Returns

@@ -275,22 +275,6 @@ wire! {
         /// The bytes, first ones first.
         data: [u8; 8],
     }
-
-    /// `DEVICE_FEATURE`, both ways; the feature's data follow.
-    DeviceFeature {
-        /// Request: largest reply body that the client takes. Reply: what the whole answer needs.
-        argsz: u32,
-        /// [`DeviceFeature::MASK`] bits and [`DeviceFeature::GET`], [`DeviceFeature::SET`], [`DeviceFeature::PROBE`].
-        flags: u32,
-    }
-
-    /// `MIG_DATA_READ` and `MIG_DATA_WRITE`; the data follow where there are any.
-    MigData {
-        /// Request: largest reply body that the client takes. Reply: what the whole answer needs.
-        argsz: u32,
-        /// Bytes of data.
-        size: u32,
-    }
 }
 
 /// Declares the bits of a struct's flags, and other numbers that belong to it.
@@ -345,12 +329,6 @@ numbers! {
         ACTION_MASK: u32 = 0x8, "Mask.";
         ACTION_UNMASK: u32 = 0x10, "Unmask.";
         ACTION_TRIGGER: u32 = 0x20, "Trigger.";
-    }
-    DeviceFeature {
-        MASK: u32 = 0xffff, "Bits of the feature's number.";
-        GET: u32 = 0x1_0000, "Get the feature's data.";
-        SET: u32 = 0x2_0000, "Set the feature's data.";
-        PROBE: u32 = 0x4_0000, "Ask whether GET or SET would work.";
     }
 }
 

@@ -6,6 +6,7 @@ use vfio_user_server::refusal::Refusal;
 use vfio_user_server::wire::Command;
 
 const ENOENT: i32 = 2;
+const EIO: i32 = 5;
 const EACCES: i32 = 13;
 const EBUSY: i32 = 16;
 const EEXIST: i32 = 17;
@@ -22,6 +23,7 @@ fn each_refusal_has_its_errno_and_its_consequence() {
         (Refusal::ShortMessage { size: 15 }, EINVAL, true),
         (Refusal::LongMessage { size: u32::MAX, limit: 1 << 20 }, EINVAL, true),
         (Refusal::DescriptorsLost, EMFILE, false),
+        (Refusal::DeviceFailed, EIO, false),
         (Refusal::NotACommand { flags: 1 }, EINVAL, false),
         (Refusal::UnknownCommand { number: 999 }, ENOTSUP, false),
         (Refusal::NotOffered { command }, ENOTSUP, false),

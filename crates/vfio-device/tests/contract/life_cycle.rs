@@ -8,9 +8,11 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use vfio_device::{AllocError, BarKind, Errno, OpenMode, Region, State, Unregister, Vfio};
+use vfio_device::{
+    AllocError, BarKind, Errno, IrqAction, OpenMode, Region, State, Unregister, Vfio,
+};
 
-use crate::support::{Call, Log, Probe, alloc, plain};
+use crate::support::{Call, Log, Probe, alloc, event, plain, set_fds};
 
 /// Takes an index and drops it again: the lowest that is free.
 fn free_index(vfio: &Vfio) -> u32 {
@@ -320,4 +322,31 @@ fn devices_without_a_common_set_open_at_the_same_time() {
         })
     });
     threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn a_device_that_is_abandoned_is_released_and_otherwise_left_alone() {
+    let (vfio, log) = (Vfio::new(), Log::default());
+    let mut device = alloc(&vfio, plain().intx(), Probe::new(&log));
+    device.register().unwrap();
+    device.open(OpenMode::Exclusive).unwrap();
+    let (ours, given) = event();
+    set_fds(&mut device, 0, IrqAction::Trigger, vec![given]).unwrap();
+    log.take();
+    let object = device.get();
+
+    device.abandon();
+    assert_eq!((object.open_count(), object.state()), (0, State::Unregistered));
+    assert!(object.wait_unregistered(Duration::ZERO));
+    assert!(!device.irqs().is_armed(0, 0), "the eventfd is kept");
+    assert_eq!(device.region_read(0, 0, &mut [0]), Err(Errno::NODEV));
+    assert_eq!(device.open(OpenMode::Shared), Err(Errno::NODEV));
+    device.reset();
+    device.close();
+    device.abandon();
+    drop((device, ours));
+    assert_eq!(log.take(), [""; 0], "nothing is called");
+    drop(object);
+    assert_eq!(log.take(), ["release"]);
+    assert_eq!(free_index(&vfio), 0);
 }

@@ -41,6 +41,7 @@ pub mod command {
 /// errno values, as the wire carries them.
 pub mod errno {
     pub const ENOENT: u32 = 2;
+    pub const EIO: u32 = 5;
     pub const EACCES: u32 = 13;
     pub const EBUSY: u32 = 16;
     pub const EEXIST: u32 = 17;

@@ -3,40 +3,68 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use vfio_device::{BarKind, Context, Description, Made, Region, Vfio, VfioDevice};
-use vfio_user_server::{Endpoint, EventLoop, Listener, LoopHandle};
+use vfio_device::{
+    BarKind, Context, Description, Device, DeviceRef, Made, Region, Vfio, VfioDevice,
+};
+use vfio_user_server::{Endpoint, EndpointId, Event, EventLoop, Listener, LoopHandle};
+
+/// Makes one of a server's devices.
+pub type Init = Box<dyn FnOnce() -> Device + Send>;
+
+/// What makes the device that `init` describes.
+pub fn made(init: impl FnOnce() -> Made + Send + 'static) -> Init {
+    Box::new(|| Vfio::new().alloc(|_| Ok(init())).unwrap())
+}
 
 /// A running server; dropping it stops it.
 pub struct Server {
     directory: tempfile::TempDir,
-    handle: LoopHandle,
+    pub handle: LoopHandle,
     /// The thread, below `/proc`.
     task: PathBuf,
+    /// What became of each device, in the order in which it did.
+    events: Receiver<(EndpointId, Event)>,
+    /// The devices, in the order given.
+    pub ids: Vec<EndpointId>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
     /// Serves the device that `init` makes.
     pub fn start(init: impl FnOnce() -> Made + Send + 'static) -> Self {
+        Self::start_all(vec![made(init)])
+    }
+
+    /// Serves several, each on a socket of its own, all on one loop.
+    pub fn start_all(inits: Vec<Init>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("device.sock");
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let paths: Vec<_> = (0..inits.len()).map(|number| socket(&directory, number)).collect();
+        let (sender, receiver) = channel();
+        // Bounded ones do not allocate on one thread and free on another, which would upset who counts.
+        let (event_sender, events) = sync_channel(10_000);
         let thread = std::thread::spawn(move || {
-            let mut device = Vfio::new().alloc(|_| Ok(init())).unwrap();
-            device.register().unwrap();
             let mut event_loop = EventLoop::new(Duration::ZERO).unwrap();
-            let listener = Listener::bind(&path).unwrap();
-            let id = event_loop.add(Endpoint::new(device, listener)).unwrap();
+            let ids: Vec<_> = inits
+                .into_iter()
+                .zip(&paths)
+                .map(|(init, path)| {
+                    let mut device = init();
+                    device.register().unwrap();
+                    let listener = Listener::bind(path).unwrap();
+                    event_loop.add(Endpoint::new(device, listener)).unwrap()
+                })
+                .collect();
             let task = Path::new("/proc").join(std::fs::read_link("/proc/thread-self").unwrap());
-            sender.send((event_loop.handle(), task)).unwrap();
-            event_loop.run(|_, _| ()).unwrap();
-            event_loop.remove(id).unwrap().shut_down();
+            sender.send((event_loop.handle(), task, ids.clone())).unwrap();
+            event_loop.run(|id, event| _ = event_sender.try_send((id, event))).unwrap();
+            ids.iter().filter_map(|id| event_loop.remove(*id)).for_each(Endpoint::shut_down);
         });
-        let (handle, task) = receiver.recv().unwrap();
-        Self { directory, handle, task, thread: Some(thread) }
+        let (handle, task, ids) = receiver.recv().unwrap();
+        Self { directory, handle, task, events, ids, thread: Some(thread) }
     }
 
     /// Serves a description whose registers are a [`Ram`].
@@ -45,7 +73,40 @@ impl Server {
     }
 
     pub fn path(&self) -> PathBuf {
-        self.directory.path().join("device.sock")
+        self.path_of(0)
+    }
+
+    /// The socket of the device with this number.
+    pub fn path_of(&self, number: usize) -> PathBuf {
+        socket(&self.directory, number)
+    }
+
+    /// What happens next, and to which device. Waits 5 s at most.
+    #[track_caller]
+    pub fn event(&self) -> (usize, Event) {
+        let (id, event) = self.events.recv_timeout(Duration::from_secs(5)).expect("an event");
+        (self.ids.iter().position(|it| *it == id).unwrap(), event)
+    }
+
+    /// Whether, since the last time that it was asked, no device has panicked, and nothing has happened to this one.
+    pub fn is_quiet(&self, number: usize) -> bool {
+        self.events.try_iter().all(|(id, event)| id != self.ids[number] && event != Event::Faulted)
+    }
+
+    /// Has the loop's thread answer a question about the loop.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&mut EventLoop) -> T + Send + 'static,
+    ) -> T {
+        let (sender, receiver) = sync_channel(1);
+        self.handle.post(move |event_loop| _ = sender.send(what(event_loop)));
+        receiver.recv_timeout(Duration::from_secs(10)).expect("the loop does not answer")
+    }
+
+    /// The object of the device with this number, if it is still served.
+    pub fn object(&self, number: usize) -> Option<DeviceRef> {
+        let id = self.ids[number];
+        self.ask(move |event_loop| event_loop.get(id).map(|endpoint| endpoint.device().get()))
     }
 
     /// Asserts that the loop sleeps while nobody wants anything of it.
@@ -70,6 +131,11 @@ impl Server {
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
+}
+
+fn socket(directory: &tempfile::TempDir, number: usize) -> PathBuf {
+    let name = if number == 0 { "device.sock".into() } else { format!("device{number}.sock") };
+    directory.path().join(name)
 }
 
 impl Drop for Server {

@@ -1,0 +1,180 @@
+//! `mdev-user man`: manual pages, out of the command line's definition. What that lacks stands here.
+
+use std::error::Error;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+
+use super::print as print_text;
+use crate::cli::{self, Cli};
+use crate::errors::plain;
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A term and what is to be said of it.
+type Entry = (&'static str, &'static str);
+
+const STATUS: [Entry; 3] = [
+    ("0", "All is well."),
+    ("1", "Something failed."),
+    ("2", "The command line is wrong. Nothing was done."),
+];
+const STATUS_OF_SERVE: [Entry; 3] = [
+    ("0", "All is well: SIGTERM, SIGINT or SIGHUP came, or the last possible client has left."),
+    ("1", "Something failed, or the end did not come within 5 s of the signal."),
+    ("2", "The command line is wrong. Nothing was done."),
+];
+const STATUS_OF_RUN: [Entry; 5] = [
+    ("N", "That of the command."),
+    ("126", "The command cannot be run."),
+    ("127", "The command was not found."),
+    ("128 + N", "Signal N ended the command."),
+    ("1, 2", "As with mdev-user(1), if the command was not reached."),
+];
+const LOG: Entry = (
+    "RUST_LOG",
+    "What to log, unless --log-level is given: a level, or levels by part of the program.",
+);
+const RUNTIME: Entry =
+    ("XDG_RUNTIME_DIR", "Where run makes its sockets if it can, else in TMPDIR, else in /tmp.");
+const SOCKETS: Entry = (
+    "$XDG_RUNTIME_DIR/mdev-user-*/",
+    "The sockets of run, in a directory of mode 0700. It goes when run ends.",
+);
+
+pub fn print(options: &cli::Man) -> Result<ExitCode, Box<dyn Error>> {
+    let mut program = Cli::command().disable_help_subcommand(true); // it tells what the pages tell
+    program.build(); // gives the commands their full names, and the options that all have
+    match &options.out {
+        None => print_text(&String::from_utf8(page(&program)?)?)?,
+        Some(directory) => write_all(&program, directory)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The program's page, and one for each command.
+fn write_all(program: &Command, directory: &Path) -> Result<(), Box<dyn Error>> {
+    let cannot = |path: &Path, error: io::Error| {
+        format!("cannot write {}: {}", path.display(), plain(&error))
+    };
+    fs::create_dir_all(directory).map_err(|error| cannot(directory, error))?;
+    for command in program.get_subcommands().chain([program]) {
+        let path = directory.join(format!("{}.1", name(command)));
+        fs::write(&path, page(command)?).map_err(|error| cannot(&path, error))?;
+    }
+    Ok(())
+}
+
+/// As the page is called: `mdev-user-run`.
+fn name(command: &Command) -> &str {
+    command.get_display_name().unwrap_or_else(|| command.get_name())
+}
+
+/// In the order that man-pages(7) has.
+fn page(command: &Command) -> io::Result<Vec<u8>> {
+    let is_program = command.get_name() == "mdev-user";
+    let man = Man::new(command.clone().subcommand_help_heading("COMMANDS"));
+    // The title and the synopsis are ours: the library's have a date too few, and no `--`.
+    let title = format!(".TH {} 1 \"\" \"mdev-user {VERSION}\" \"User Commands\"\n", name(command));
+    let mut page = title.into_bytes();
+    man.render_name_section(&mut page)?;
+    synopsis(command).to_writer(&mut page)?;
+    man.render_description_section(&mut page)?;
+    page.extend(options(&man)?.into_bytes());
+    if is_program {
+        man.render_subcommands_section(&mut page)?;
+    }
+
+    let mut rest = Roff::new();
+    let (status, variables, files): (&[Entry], &[Entry], &[Entry]) = match command.get_name() {
+        "mdev-user" => (&STATUS, &[LOG, RUNTIME], &[]),
+        "serve" => (&STATUS_OF_SERVE, &[LOG], &[]),
+        "run" => (&STATUS_OF_RUN, &[LOG, RUNTIME], &[SOCKETS]),
+        _ => (&STATUS, &[], &[]),
+    };
+    entries(&mut rest, "EXIT STATUS", status);
+    entries(&mut rest, "ENVIRONMENT", variables);
+    entries(&mut rest, "FILES", files);
+    let after_help = command.get_after_help().map(|text| text.to_string()).unwrap_or_default();
+    examples_and_notes(&mut rest, &after_help);
+    see_also(&mut rest, is_program.then_some(command));
+    rest.to_writer(&mut page)?;
+    Ok(page)
+}
+
+/// As the help has it.
+fn synopsis(command: &Command) -> Roff {
+    let usage = command.clone().render_usage().to_string();
+    let usage = usage.trim_start_matches("Usage:").split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut page = Roff::new();
+    page.control("SH", ["SYNOPSIS"]).text([roman(usage)]);
+    page
+}
+
+/// The library's, with one empty line where it has three.
+fn options(man: &Man) -> Result<String, io::Error> {
+    let mut page = Vec::new();
+    man.render_options_section(&mut page)?;
+    let page = String::from_utf8(page).map_err(io::Error::other)?;
+    Ok(page.replace("\n.br\n\n.br\n", "\n.sp\n"))
+}
+
+fn entries(page: &mut Roff, title: &str, entries: &[Entry]) {
+    if entries.is_empty() {
+        return;
+    }
+    page.control("SH", [title]);
+    for (term, text) in entries {
+        page.control("TP", []).text([bold(*term)]).text([roman(*text)]);
+    }
+}
+
+/// What stands below the help: examples as they are, and remarks.
+fn examples_and_notes(page: &mut Roff, after_help: &str) {
+    let paragraphs = || after_help.split("\n\n");
+    // The exit status has a section of its own.
+    let notes: Vec<_> = paragraphs()
+        .filter(|text| !text.starts_with([' ', 'E']))
+        .flat_map(str::lines)
+        .take_while(|line| !line.starts_with("Exit status"))
+        .collect();
+    if !notes.is_empty() {
+        page.control("SH", ["NOTES"]).text([roman(notes.join(" "))]);
+    }
+    let examples =
+        paragraphs().filter(|text| text.starts_with("Examples:") || text.starts_with(' '));
+    for (number, example) in examples.enumerate() {
+        let lines = example.strip_prefix("Examples:\n").unwrap_or(example).lines();
+        if number == 0 {
+            page.control("SH", ["EXAMPLES"]);
+        } else {
+            page.control("PP", []);
+        }
+        page.control("nf", []);
+        for line in lines {
+            page.text([roman(line.strip_prefix("  ").unwrap_or(line))]);
+        }
+        page.control("fi", []);
+    }
+}
+
+/// The other pages: of a command the program's, of the program the commands'.
+fn see_also(page: &mut Roff, program: Option<&Command>) {
+    page.control("SH", ["SEE ALSO"]);
+    let mut names = vec!["qemu-system-x86_64".to_owned()];
+    match program {
+        Some(program) => names.extend(program.get_subcommands().map(|it| name(it).to_owned())),
+        None => names.push("mdev-user".into()),
+    }
+    names.sort();
+    let last = names.len() - 1;
+    let text = names.into_iter().enumerate().flat_map(|(number, name)| {
+        [bold(name), roman(if number == last { "(1)" } else { "(1), " })]
+    });
+    page.text(text.collect::<Vec<_>>());
+}

@@ -1,0 +1,157 @@
+#![cfg(test)]
+//! What the registry and those who build from it take the manifests' word for.
+
+use std::collections::BTreeSet;
+use std::env::consts::ARCH;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+const PUBLISHED: [&str; 4] = ["mdev-user", "mtty", "vfio-device", "vfio-user-server"];
+/// Of crates.io's list, those that we use.
+const CATEGORIES: [&str; 5] = [
+    "command-line-utilities",
+    "emulators",
+    "hardware-support",
+    "network-programming",
+    "virtualization",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What cargo knows of every package that a build on this machine can take in.
+fn packages() -> Vec<Value> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+        .args(["--filter-platform", &format!("{ARCH}-unknown-linux-gnu")])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let Value::Array(packages) = metadata["packages"].take() else { panic!() };
+    let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
+    let used: BTreeSet<_> = nodes.iter().map(|node| text(&node["id"])).collect();
+    packages.into_iter().filter(|package| used.contains(text(&package["id"]))).collect()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+fn texts(value: &Value) -> Vec<&str> {
+    value.as_array().unwrap().iter().map(text).collect()
+}
+
+/// Our own, without those that are for development only.
+fn published() -> Vec<Value> {
+    let all = packages().into_iter();
+    all.filter(|package| package["source"].is_null() && package["publish"].is_null()).collect()
+}
+
+fn directory(package: &Value) -> PathBuf {
+    Path::new(text(&package["manifest_path"])).parent().unwrap().into()
+}
+
+/// The first two numbers of a version.
+fn release(version: &str) -> (u32, u32) {
+    let mut numbers = version.split('.').map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap_or(0))
+}
+
+#[test]
+fn these_are_published_and_nothing_else() {
+    let mut names: Vec<_> =
+        published().iter().map(|package| text(&package["name"]).to_owned()).collect();
+    names.sort();
+    assert_eq!(names, PUBLISHED);
+}
+
+#[test]
+fn what_the_registry_shows_is_there() {
+    for package in published() {
+        let name = text(&package["name"]);
+        assert!((20..=120).contains(&text(&package["description"]).len()), "{name}");
+        assert_eq!(text(&package["license"]), "Apache-2.0 OR BSD-3-Clause", "{name}");
+        let readme =
+            fs::read_to_string(directory(&package).join(text(&package["readme"]))).unwrap();
+        assert!(readme.starts_with(&format!("# {name}\n")), "{name}");
+
+        let keywords = texts(&package["keywords"]);
+        assert!((1..=5).contains(&keywords.len()), "{name}");
+        for keyword in keywords {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            assert!(keyword.len() <= 20 && keyword.chars().all(plain), "{name}: {keyword}");
+        }
+        let categories = texts(&package["categories"]);
+        assert!((1..=5).contains(&categories.len()), "{name}");
+        for category in categories {
+            assert!(CATEGORIES.contains(&category), "{name}: {category}");
+        }
+    }
+}
+
+#[test]
+fn both_licences_are_in_each_package() {
+    for package in published() {
+        for licence in ["LICENSE-APACHE", "LICENSE-BSD-3-Clause"] {
+            let ours = fs::read(root().join(licence)).unwrap();
+            assert!(ours == fs::read(directory(&package).join(licence)).unwrap(), "{licence}");
+        }
+    }
+}
+
+#[test]
+fn a_package_holds_sources_readme_and_licences_and_no_tests() {
+    for name in PUBLISHED {
+        let output = Command::new(env!("CARGO"))
+            .args(["package", "--list", "--quiet", "--allow-dirty", "--offline", "--locked"])
+            .args(["--package", name])
+            .current_dir(root())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let files = String::from_utf8(output.stdout).unwrap();
+        let files: Vec<_> = files.lines().collect();
+        let source = if name == "mdev-user" { "src/main.rs" } else { "src/lib.rs" };
+        for needed in [source, "README.md", "LICENSE-APACHE", "LICENSE-BSD-3-Clause"] {
+            assert!(files.contains(&needed), "{name}: {needed}: {files:?}");
+        }
+        for file in files {
+            assert!(!file.starts_with("tests/") && !file.starts_with('/'), "{name}: {file}");
+        }
+    }
+}
+
+#[test]
+fn no_dependency_needs_a_newer_rust_than_we_say() {
+    let ours = release(env!("CARGO_PKG_RUST_VERSION"));
+    let mut declared = 0;
+    for package in packages() {
+        if let Some(theirs) = package["rust_version"].as_str() {
+            let (name, version) = (text(&package["name"]), text(&package["version"]));
+            assert!(release(theirs) <= ours, "{name} {version} needs Rust {theirs}");
+            declared += 1;
+        }
+    }
+    assert!(declared > 30, "{declared} packages say what they need");
+}
+
+#[test]
+fn the_documents_name_the_rust_of_the_manifest() {
+    let (_, ours) = release(env!("CARGO_PKG_RUST_VERSION"));
+    let documents = PUBLISHED.map(|name| match name {
+        "mdev-user" => "README.md".to_owned(),
+        name => format!("crates/{name}/README.md"),
+    });
+    for document in documents {
+        let words = fs::read_to_string(root().join(&document)).unwrap();
+        let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+        let named: Vec<_> = words.split("Rust 1.").skip(1).map(|rest| &rest[..2]).collect();
+        assert_eq!(named, [ours.to_string()], "{document}");
+    }
+}
