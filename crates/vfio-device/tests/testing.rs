@@ -5,7 +5,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use vfio_device::testing::{Check, Harness};
-use vfio_device::{BAR0, BarKind, Context, Description, Errno, INTX, MSI, Region, VfioDevice};
+use vfio_device::{
+    BAR0, BarKind, BarOffset, Capability, Context, Description, Errno, INTX, MSI, Region,
+    SharedMemory, VfioDevice,
+};
 
 /// What is wrong with a device.
 #[derive(Clone, Copy, PartialEq)]
@@ -115,6 +118,24 @@ fn a_description_that_cannot_be_built_is_named_with_the_reason() {
 #[test]
 fn the_check_passes_a_device_that_is_right() {
     Check::new(|_| Ok(made(Fault::None))).run();
+}
+
+#[test]
+fn the_check_knows_memory_permissions_and_what_the_core_answers() {
+    let memory = || SharedMemory::new("check", 0x4000).unwrap();
+    let what = || {
+        Description::pci(0x1234, 2)
+            .bar(0, BarKind::Memory32, Region::trapped(0x1000))
+            .bar(1, BarKind::Io, Region::trapped(16).write_only())
+            .bar(2, BarKind::Prefetchable64, Region::mapped(memory()))
+            .bar(4, BarKind::Memory32, Region::sparse(memory(), [0x1000..0x2000]))
+            .rom(Region::trapped(0x800))
+            .initial_command(0x0003)
+            .msix(3, BarOffset { bar: 0, offset: 0x800 }, BarOffset { bar: 0, offset: 0xc00 })
+            .capability(Capability::advanced_features())
+    };
+    let ram = || Ram { bytes: [0; 4], opens: 0, fault: Fault::None };
+    Check::new(|_| Ok((what(), Box::new(ram())))).run();
 }
 
 #[test]
