@@ -128,7 +128,7 @@ fn the_check_knows_memory_permissions_and_what_the_core_answers() {
             .bar(0, BarKind::Memory32, Region::trapped(0x1000))
             .bar(1, BarKind::Io, Region::trapped(16).write_only())
             .bar(2, BarKind::Prefetchable64, Region::mapped(memory()))
-            .bar(4, BarKind::Memory32, Region::sparse(memory(), [0x1000..0x2000]))
+            .bar(4, BarKind::Memory32, Region::sparse(memory(), [0x1000..0x2000, 0x3000..0x4000]))
             .rom(Region::trapped(0x800))
             .initial_command(0x0003)
             .msix(3, BarOffset { bar: 0, offset: 0x800 }, BarOffset { bar: 0, offset: 0xc00 })
