@@ -9,26 +9,12 @@ pub mod types;
 
 use std::error::Error;
 use std::io::{self, Write};
-use std::path::Path;
 use std::process;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use serde_json::json;
-
 use crate::errors::{complain, plain};
-
-/// The value of QEMU's `-device` option for the device at `socket`; `None` if the path is not UTF-8, as JSON is.
-fn device_argument(socket: &Path) -> Option<String> {
-    // QEMU may run somewhere else.
-    let path = std::path::absolute(socket).unwrap_or_else(|_| socket.into());
-    let path = path.to_str()?;
-    Some(
-        json!({ "driver": "vfio-user-pci", "socket": { "type": "unix", "path": path } })
-            .to_string(),
-    )
-}
 
 /// `text` as one word for a POSIX shell.
 fn shell_word(text: &str) -> String {
@@ -74,31 +60,7 @@ fn give_up_later() {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-
     use super::*;
-
-    #[test]
-    fn the_device_argument_is_json_whatever_the_path_holds() {
-        let argument = device_argument(Path::new("/tmp/a \"b\" \\ c")).unwrap();
-        let value: serde_json::Value = serde_json::from_str(&argument).unwrap();
-        assert_eq!(value["driver"], "vfio-user-pci");
-        assert_eq!(value["socket"]["path"], "/tmp/a \"b\" \\ c");
-    }
-
-    #[test]
-    fn a_relative_path_becomes_absolute() {
-        let value: serde_json::Value =
-            serde_json::from_str(&device_argument(Path::new("x.sock")).unwrap()).unwrap();
-        let expected = std::env::current_dir().unwrap().join("x.sock");
-        assert_eq!(value["socket"]["path"], expected.to_str().unwrap());
-    }
-
-    #[test]
-    fn a_path_that_is_not_utf_8_has_no_argument() {
-        assert_eq!(device_argument(Path::new(OsStr::from_bytes(b"/tmp/\xff"))), None);
-    }
 
     #[test]
     fn a_shell_word_survives_quotes() {

@@ -14,9 +14,8 @@ use std::{fs, io, thread};
 use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, pidfd_open, pidfd_send_signal};
 use rustix::termios::tcgetpgrp;
 use tempfile::TempDir;
-use vfio_user_server::{Endpoint, EventLoop};
+use vfio_user_server::{Endpoint, EventLoop, qemu_device};
 
-use super::device_argument;
 use crate::errors::{complain, plain};
 use crate::parents::Parents;
 use crate::signals::{self, Ending};
@@ -34,7 +33,7 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
         let device = parents.create(spec).map_err(|error| {
             format!("device {} of {}: {error}", number + 1, options.devices.len())
         })?;
-        let argument = device_argument(&socket).ok_or_else(|| {
+        let argument = qemu_device(&socket).ok_or_else(|| {
             format!("{}: QEMU can only be told paths that are UTF-8", socket.display())
         })?;
         endpoints.push(event_loop.add(Endpoint::new(device, sockets::bind(&socket)?))?);

@@ -5,9 +5,9 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use vfio_user_server::{Endpoint, Event, EventLoop, Listener};
+use vfio_user_server::{Endpoint, Event, EventLoop, Listener, qemu_device};
 
-use super::{announce, device_argument, shell_word};
+use super::{announce, shell_word};
 use crate::inherited::{self, Inherited};
 use crate::parents::Parents;
 use crate::signals::{self, Ending};
@@ -82,7 +82,7 @@ impl Source {
             Self::Listener { path: None, .. } => "on the socket that it was given".into(),
             Self::Listener { path: Some(path), .. } => {
                 let shown = path.display();
-                match device_argument(path) {
+                match qemu_device(path) {
                     Some(argument) => {
                         let argument = shell_word(&argument);
                         format!("on {shown}\nGive QEMU this argument:\n  -device {argument}")

@@ -3,11 +3,13 @@
 mod bench;
 mod cargo;
 mod demo;
+mod guest;
 mod interrupt;
 mod report;
 mod server;
 mod test;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -34,6 +36,17 @@ enum Task {
         #[arg(long)]
         interactive: bool,
     },
+    /// Boots a Linux guest with the devices that you serve, and leaves you in its shell
+    ///
+    /// Its shell has `devmem` and functions for PCI devices: see them at work in `examples/guest/*.sh`.
+    Guest {
+        /// The socket of a device; can be given several times
+        #[arg(long, required = true, value_name = "PATH")]
+        socket: Vec<PathBuf>,
+        /// Run this shell script in the guest instead, and end; can be given several times
+        #[arg(long, value_name = "FILE")]
+        run: Vec<PathBuf>,
+    },
     /// Runs every check that a change must pass, guests included
     Test,
     /// Measures what a guest waits for a register, and for 64 KiB through a tty
@@ -52,6 +65,7 @@ fn main() -> ExitCode {
     let outcome = interrupt::watch().and_then(|()| match task {
         Task::Demo { interactive: false } => demo::run(),
         Task::Demo { interactive: true } => demo::interact(),
+        Task::Guest { socket, run } => guest::run(&socket, &run),
         Task::Test => test::run(),
         Task::Bench { rounds } => bench::run(rounds),
     });

@@ -15,6 +15,9 @@ use crate::{Error, Guest, Result, Tools};
 /// Long enough for a busy machine; a boot takes a few seconds.
 const BOOT: Duration = Duration::from_secs(180);
 
+/// Physical address of the memory that [`Builder::registers`] keeps free in the guest.
+pub const FREE_MEMORY: u64 = 0x1000_0000;
+
 /// Collects what a guest shall have, then boots it.
 #[derive(Clone, Debug)]
 pub struct Builder {
@@ -77,6 +80,14 @@ impl Builder {
     pub fn file(mut self, path: &str, contents: &[u8]) -> Self {
         self.files.file(path, contents);
         self
+    }
+
+    /// Lets scripts in the guest at registers without a driver: `devmem` may be used on BARs and on the MiB of memory at
+    /// [`FREE_MEMORY`], which the kernel leaves alone, and `. /lib/pci.sh` brings functions (`guest/pci.sh`).
+    pub fn registers(self) -> Self {
+        self.kernel_argument("iomem=relaxed")
+            .kernel_argument(&format!("memmap=1M${FREE_MEMORY:#x}"))
+            .file("/lib/pci.sh", include_bytes!("guest/pci.sh"))
     }
 
     /// Lets the guest restart. Without this QEMU ends when it would.

@@ -23,7 +23,8 @@
 //!
 //! All of its user space is busybox in an initramfs. Its console is ttyS0, so that serial ports on PCI begin at ttyS1.
 //! Scripts run one after another in one shell there, `guest/console.sh`; their stdin is empty. The kernel's messages do
-//! not come between their output: `dmesg` has them.
+//! not come between their output: `dmesg` has them. [`Builder::registers`] lets them at a device's registers without a
+//! driver.
 #![forbid(unsafe_code)]
 
 mod apt;
@@ -38,7 +39,7 @@ mod progress;
 mod qemu;
 mod tools;
 
-pub use builder::Builder;
+pub use builder::{Builder, FREE_MEMORY};
 pub use console::{Output, Running};
 pub use error::{Error, Result};
 pub use guest::Guest;

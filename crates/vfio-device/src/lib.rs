@@ -139,6 +139,7 @@
 //! * **A back end on the host**: [`Context::sources`](Context) for descriptors, [`Context::timers`](Context) for times.
 //! * **What a driver shares between its devices**: a [`Pool`] whose [`Share`] is a field of the private state, or any
 //!   `Arc` of the driver's own. It goes back when `release` drops it.
+//! * **Unit tests** of a device, without socket or guest: feature `testing`, module `testing`.
 //! * **Teardown in layers**: [`VfioDevice::release`] first, then the fields' `Drop` in their order.
 
 mod alloc;
@@ -155,6 +156,8 @@ mod ops;
 mod pci;
 mod region;
 mod sources;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timers;
 mod validate;
 

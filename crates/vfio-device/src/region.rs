@@ -137,6 +137,12 @@ impl Region {
         if self.size == 0 || end > self.size { Err(Errno::INVAL) } else { Ok(()) }
     }
 
+    /// Whether the byte at `offset` is memory.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_memory(&self, offset: u64) -> bool {
+        matches!(self.part(offset, 1), Part::Memory(_))
+    }
+
     /// How an access that starts at `offset` begins: so many bytes of one sort, at most `length`.
     pub(crate) fn part(&self, offset: u64, length: usize) -> Part {
         let until = |end: u64| usize::try_from(end - offset).unwrap_or(usize::MAX);

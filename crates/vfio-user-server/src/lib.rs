@@ -4,6 +4,7 @@
 //!
 //! | you want to | look at |
 //! |---|---|
+//! | serve one device and nothing else | [`main`], or [`serve`] behind a command line of your own |
 //! | serve devices to QEMU | [`Listener`], [`Endpoint`], [`EventLoop`], which has a whole server |
 //! | write the device | [`vfio_device`], which is here in the version that this server takes |
 //! | bring messages by another way than a socket, or fuzz | [`session`] |
@@ -19,6 +20,7 @@ mod event_loop;
 mod listener;
 mod log_limit;
 mod poll_window;
+mod program;
 pub mod refusal;
 mod region_info;
 mod registry;
@@ -32,5 +34,6 @@ pub mod wire;
 pub use endpoint::{Endpoint, Event};
 pub use event_loop::{DEFAULT_POLL, EndpointId, EventLoop, LoopHandle};
 pub use listener::{ListenError, Listener};
+pub use program::{ServeError, main, qemu_device, serve};
 #[doc(no_inline)]
 pub use vfio_device;

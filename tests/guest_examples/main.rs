@@ -1,0 +1,135 @@
+//! The examples, as a person starts them, and as a guest in QEMU finds them: `examples/guest/*.sh` run in it.
+#![cfg(test)]
+
+mod example;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use example::{Example, executable};
+use guest_kit::{Guest, Tools, vfio_user_device};
+use rustix::process::Signal;
+
+const SOON: Duration = Duration::from_secs(300);
+
+#[track_caller]
+fn refused(arguments: &[&Path], status: i32, why: &str) {
+    let output = Command::new(executable("tally")).args(arguments).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(status), 0), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains(why), "{said}");
+}
+
+#[test]
+fn without_a_path_it_tells_how_it_is_used() {
+    refused(&[], 2, "usage: tally SOCKET");
+    refused(&["/tmp/one".as_ref(), "/tmp/two".as_ref()], 2, "usage: tally SOCKET");
+}
+
+#[test]
+fn a_path_that_cannot_be_had_is_named_with_the_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "kept").unwrap();
+    refused(&[&file], 1, "file exists and is not a socket");
+    assert_eq!(std::fs::read(&file).unwrap(), b"kept");
+    refused(&[&directory.path().join("none/socket")], 1, "none/socket: No such file or directory");
+    refused(&[directory.path().join("x".repeat(120)).as_ref()], 1, "too long");
+
+    let running = Example::start("tally");
+    refused(&[&running.socket()], 1, "is in use by another server");
+    running.end(Signal::INT);
+}
+
+#[test]
+fn it_tells_the_argument_for_qemu_and_ends_by_a_signal() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut example = Example::start("tally");
+        let argument: serde_json::Value = serde_json::from_str(&example.argument()).unwrap();
+        assert_eq!(argument["driver"], "vfio-user-pci");
+        assert_eq!(argument["socket"]["type"], "unix");
+        assert_eq!(argument["socket"]["path"], example.socket().to_str().unwrap());
+        example.end(signal);
+    }
+}
+
+#[test]
+fn a_guest_finds_both_and_the_scripts_succeed() {
+    let (tally, edu) = (Example::start("tally"), Example::start("edu"));
+    let mut guest = Guest::builder(&Tools::prepare().unwrap())
+        .registers()
+        .device(&vfio_user_device(&tally.socket()))
+        .device(&vfio_user_device(&edu.socket()))
+        .boot()
+        .unwrap();
+    // The session of the guide: a line with a prompt is typed, the others are what comes.
+    let guide = include_str!("../../docs/writing-a-device.md");
+    let session = guide.split("\n```console\n").nth(1).unwrap().split("\n```").next().unwrap();
+    let steps: Vec<_> = session.split("~ # ").skip(1).collect();
+    assert_eq!(steps.len(), 9, "{session}");
+    for step in steps {
+        let (typed, expected) = step.split_once('\n').unwrap_or((step, ""));
+        let said = guest.run(typed, SOON).unwrap();
+        assert_eq!(said.text.trim_end(), expected.trim_end(), "{typed}");
+    }
+
+    let mut run = |script: &str| {
+        let said = guest.check(&format!("( set -e\n{script}\n)"), SOON);
+        let said = said.unwrap_or_else(|error| panic!("{error}"));
+        println!("{said}");
+        said
+    };
+    // `set -e` is easily undone in a shell: the last line says that all of a script ran.
+    let said = run(include_str!("../../examples/guest/tally.sh"));
+    assert!(said.ends_with("INTx: 1\nCOUNT: 0x00000004\nINTx: 0\n"), "{said}");
+    let said = run(include_str!("../../examples/guest/edu.sh"));
+    assert!(said.contains("Hello from the guest -> HELLO FROM THE GUEST\n"), "{said}");
+    assert!(said.contains("vector 3: 0x0000BE03\n"), "{said}");
+    assert!(said.ends_with("IRQ_STATUS: 0x00000000\n"), "{said}");
+
+    let list = guest.check(". /lib/pci.sh; pci_list", SOON).unwrap();
+    assert!(list.contains("  1234:7a11  class 088000\n"), "{list}");
+    assert!(list.contains("  1234:ed01  class ff0000\n"), "{list}");
+    let wrong = guest.run("( set -e; . /lib/pci.sh; expect answer 42 41; echo no )", SOON).unwrap();
+    assert_eq!((wrong.status, wrong.text.trim()), (1, "answer: 41 and not 42"));
+
+    guest.power_off(SOON).unwrap();
+    assert_eq!(guest.qemu_messages(), "");
+    tally.end(Signal::TERM);
+    edu.end(Signal::TERM);
+}
+
+/// `cargo xtask guest`.
+fn xtask_guest(arguments: &[&Path]) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--locked", "--offline", "--package", "xtask", "--", "guest"])
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn the_task_guest_runs_scripts_in_a_guest_until_one_fails() {
+    let directory = tempfile::tempdir().unwrap();
+    let nobody = directory.path().join("nobody.sock");
+    let (status, said) = xtask_guest(&["--socket".as_ref(), &nobody]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("nobody serves") && !said.contains("Booting"), "{said}");
+
+    let tally = Example::start("tally");
+    let fails = directory.path().join("fails.sh");
+    std::fs::write(&fails, "echo so far\nfalse\necho no further\n").unwrap();
+    let (run, good) = (Path::new("--run"), Path::new("examples/guest/tally.sh"));
+    let socket = tally.socket();
+    let (status, said) = xtask_guest(&["--socket".as_ref(), &socket, run, good, run, &fails]);
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("COUNT: 0x00000003\nINTx: 0\n"), "{said}");
+    assert!(said.contains("so far\n") && !said.contains("no further"), "{said}");
+    assert!(said.contains("fails.sh ended with status 1"), "{said}");
+    tally.end(Signal::TERM);
+}

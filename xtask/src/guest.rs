@@ -1,0 +1,61 @@
+//! `cargo xtask guest`: a guest with devices that others serve.
+
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use guest_kit::{Builder, Guest, Tools, vfio_user_device};
+
+use crate::report::{Result, heading};
+
+const BOOT_AND_END: Duration = Duration::from_secs(60);
+const SCRIPT: Duration = Duration::from_secs(600);
+
+/// What a person sees who is left in the guest.
+const GREETING: &str = include_str!("guest/greeting.txt");
+
+/// Runs `scripts` in the guest, or leaves the person in its shell if there are none.
+pub fn run(sockets: &[PathBuf], scripts: &[PathBuf]) -> Result {
+    // Before the long part: what cannot work is said at once.
+    for socket in sockets {
+        std::os::unix::net::UnixStream::connect(socket)
+            .map_err(|error| format!("nobody serves {}: {error}", socket.display()))?;
+    }
+    let read = |path: &PathBuf| match fs::read_to_string(path) {
+        Ok(text) => Ok((path.display().to_string(), text)),
+        Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+    };
+    let texts = scripts.iter().map(read).collect::<std::result::Result<Vec<_>, _>>()?;
+    let tools = Tools::prepare()?;
+    let mut builder = Guest::builder(&tools).registers();
+    for socket in sockets {
+        builder = builder.device(&vfio_user_device(&std::path::absolute(socket)?));
+    }
+    if texts.is_empty() { interact(builder) } else { exercise(builder, &texts) }
+}
+
+fn exercise(builder: Builder, scripts: &[(String, String)]) -> Result {
+    heading("Booting the guest (about 5 s)");
+    let mut guest = builder.boot()?;
+    for (name, script) in scripts {
+        heading(&format!("{name}, in the guest"));
+        let output = guest.run(&format!("( set -e\n{script}\n)"), SCRIPT)?;
+        print!("{}", output.text);
+        if output.status != 0 {
+            return Err(format!("{name} ended with status {}", output.status).into());
+        }
+    }
+    guest.power_off(BOOT_AND_END)?;
+    let messages = guest.qemu_messages();
+    if messages.is_empty() { Ok(()) } else { Err(format!("QEMU complained:\n{messages}").into()) }
+}
+
+fn interact(builder: Builder) -> Result {
+    if !io::stdin().is_terminal() {
+        return Err("without --run the guest's shell needs a terminal".into());
+    }
+    heading("Booting the guest (about 5 s). `poweroff` or Ctrl-A x ends it.");
+    let status = builder.interact(GREETING)?;
+    if status.success() { Ok(()) } else { Err(format!("QEMU ended with {status}").into()) }
+}
