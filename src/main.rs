@@ -8,7 +8,6 @@ mod inherited;
 mod logging;
 mod parents;
 mod signals;
-mod sockets;
 mod usage;
 
 use std::error::Error;

@@ -14,12 +14,12 @@ use std::{fs, io, thread};
 use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, pidfd_open, pidfd_send_signal};
 use rustix::termios::tcgetpgrp;
 use tempfile::TempDir;
-use vfio_user_server::{Endpoint, EventLoop, qemu_device};
+use vfio_user_server::{Endpoint, EventLoop, Listener, qemu_device};
 
+use crate::cli;
 use crate::errors::{complain, plain};
 use crate::parents::Parents;
 use crate::signals::{self, Ending};
-use crate::{cli, sockets};
 
 pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
     let ending = Ending::new()?;
@@ -36,7 +36,7 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
         let argument = qemu_device(&socket).ok_or_else(|| {
             format!("{}: QEMU can only be told paths that are UTF-8", socket.display())
         })?;
-        endpoints.push(event_loop.add(Endpoint::new(device, sockets::bind(&socket)?))?);
+        endpoints.push(event_loop.add(Endpoint::new(device, Listener::bind(&socket)?))?);
         command.arg("-device").arg(argument);
     }
 

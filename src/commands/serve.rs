@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use vfio_user_server::{Endpoint, Event, EventLoop, Listener, qemu_device};
 
 use super::{announce, shell_word};
+use crate::cli;
 use crate::inherited::{self, Inherited};
 use crate::parents::Parents;
 use crate::signals::{self, Ending};
-use crate::{cli, sockets};
 
 pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
     // Before anything here is opened, which might get the number that `--fd` names.
@@ -69,7 +69,7 @@ impl Source {
             }
             (Some(Inherited::Connected(client)), _) => Ok(Self::Client(client)),
             (None, Some(path)) => {
-                Ok(Self::Listener { listener: sockets::bind(&path)?, path: Some(path) })
+                Ok(Self::Listener { listener: Listener::bind(&path)?, path: Some(path) })
             }
             (None, None) => Err("one of --socket-path and --fd is needed".into()),
         }

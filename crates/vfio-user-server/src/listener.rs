@@ -48,13 +48,36 @@ pub enum ListenError {
         path: PathBuf,
     },
     /// The system would not.
-    #[error("cannot make socket {path}: {error}")]
+    #[error("cannot make socket {path}: {}", why(path, error))]
     Io {
         /// the path
         path: PathBuf,
         /// why
         error: io::Error,
     },
+}
+
+/// What the system has against a socket at `path`, in words that help.
+fn why(path: &Path, error: &io::Error) -> String {
+    let directory =
+        path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = directory.display();
+    match error.kind() {
+        io::ErrorKind::NotFound if !directory.exists() => {
+            format!("there is no directory {name}; make it, or use another path")
+        }
+        io::ErrorKind::NotADirectory => format!("{name} is not a directory; use another path"),
+        io::ErrorKind::PermissionDenied if path.exists() => {
+            "it is there and belongs to somebody else; use another path".into()
+        }
+        io::ErrorKind::PermissionDenied => {
+            format!("you may not make files in {name}; use another directory")
+        }
+        io::ErrorKind::WouldBlock => format!(
+            "a stale one is there, and another program keeps {name} locked (flock); use another directory"
+        ),
+        _ => format!("{error}; use another path"),
+    }
 }
 
 /// A listening socket; one that was made here goes from the file system when it is dropped, one that was inherited

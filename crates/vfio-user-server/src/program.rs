@@ -16,6 +16,7 @@ use crate::{DEFAULT_POLL, Endpoint, Event, EventLoop, ListenError, Listener};
 
 /// Why a device cannot be served, or not any more.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ServeError {
     /// The socket cannot be made.
     #[error(transparent)]
