@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use log::LevelFilter;
-use vfio_user_server::DEFAULT_POLL;
+use vfio_user_server::{DEFAULT_POLL, Fault, FaultError};
 
 use crate::device_spec::{DeviceSpec, DeviceSpecParser};
 
@@ -97,6 +97,9 @@ pub struct Serve {
 
     #[command(flatten)]
     pub polling: Polling,
+
+    #[command(flatten)]
+    pub faults: Faults,
 }
 
 #[derive(Debug, Args)]
@@ -154,6 +157,20 @@ impl Polling {
 }
 
 #[derive(Debug, Args)]
+pub struct Faults {
+    /// Go wrong on purpose, at messages or interrupts that are counted, to test a client: SPEC is
+    /// `ACTION[,OPTION=VALUE]...`, with delay, stall, drop, error, cut, short, disconnect, lose-irq or stick-irq as
+    /// ACTION. `--fault delay,ms=200,command=region-read,at=3` answers the third REGION_READ late. Can be given several
+    /// times; docs/faults.md has the options, and what QEMU does
+    #[arg(long = "fault", value_name = "SPEC", value_parser = fault)]
+    pub list: Vec<Fault>,
+}
+
+fn fault(text: &str) -> Result<Fault, FaultError> {
+    text.parse()
+}
+
+#[derive(Debug, Args)]
 pub struct Run {
     /// Types of the devices, in the order in which QEMU is to see them
     #[arg(value_name = "TYPE", required = true, value_parser = DeviceSpecParser)]
@@ -161,6 +178,9 @@ pub struct Run {
 
     #[command(flatten)]
     pub polling: Polling,
+
+    #[command(flatten)]
+    pub faults: Faults,
 
     /// The command, after `--`. For each device `-device {"driver":"vfio-user-pci",...}` is added at its end. Its exit
     /// status becomes this program's; 127 if it cannot be found, 126 if it cannot be run, 128 + N if signal N ended it

@@ -37,7 +37,8 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
         let argument = device_argument(&socket).ok_or_else(|| {
             format!("{}: QEMU can only be told paths that are UTF-8", socket.display())
         })?;
-        endpoints.push(event_loop.add(Endpoint::new(device, sockets::bind(&socket)?))?);
+        let endpoint = Endpoint::new(device, sockets::bind(&socket)?);
+        endpoints.push(event_loop.add(endpoint.with_faults(options.faults.list.clone()))?);
         command.arg("-device").arg(argument);
     }
 

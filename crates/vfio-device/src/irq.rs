@@ -4,6 +4,7 @@
 mod aio;
 pub(crate) mod eventfd;
 mod holdoff;
+mod intercept;
 
 use std::fs::File;
 use std::ops::{BitOr, Range};
@@ -12,6 +13,8 @@ use std::os::fd::OwnedFd;
 use crate::Errno;
 use crate::sources::{Interest, SourceId, Sources};
 use holdoff::Holdoff;
+use intercept::Intercept;
+pub use intercept::{Firing, IrqIntercept};
 
 /// irq index of INTx (`VFIO_PCI_INTX_IRQ_INDEX`).
 pub const INTX: u32 = 0;
@@ -103,6 +106,8 @@ struct Vector {
     automasked: bool,
     /// An event that came while it was held back.
     pending: bool,
+    /// Its last firing was made to [stick](Firing::Stuck).
+    stuck: bool,
     fired: u64,
 }
 
@@ -121,6 +126,7 @@ impl Vector {
 
     fn clear_client(&mut self) {
         (self.trigger, self.masked, self.automasked, self.pending) = (None, false, false, false);
+        self.stuck = false;
     }
 }
 
@@ -150,6 +156,7 @@ pub struct Irqs {
     indexes: Vec<Index>,
     intx_disabled: bool,
     pub(crate) holdoff: Holdoff,
+    intercept: Option<Intercept>,
 }
 
 impl Irqs {
@@ -163,6 +170,7 @@ impl Irqs {
             indexes: infos.iter().map(index).collect(),
             intx_disabled: false,
             holdoff: Holdoff::default(),
+            intercept: None,
         }
     }
 
@@ -381,9 +389,14 @@ impl Irqs {
         let Some(it) = it.vectors.get_mut(vector as usize) else { return };
         if disabled || it.masked || it.automasked {
             it.pending |= event && it.trigger.is_some();
-        } else if event || it.pending || (is_level && it.level) {
+        } else if event || it.pending || (is_level && (it.level || it.stuck)) {
             it.pending = false;
-            it.automasked = it.fire() && is_level;
+            let firing = match &mut self.intercept {
+                Some(intercept) if it.trigger.is_some() => intercept.0(index, vector),
+                _ => Firing::Signalled,
+            };
+            it.stuck = firing == Firing::Stuck;
+            it.automasked = firing != Firing::Lost && it.fire() && is_level;
         }
     }
 

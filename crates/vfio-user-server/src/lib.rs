@@ -13,6 +13,7 @@ mod deadlines;
 pub mod dma;
 mod endpoint;
 mod event_loop;
+mod fault;
 mod listener;
 mod log_limit;
 mod poll_window;
@@ -25,4 +26,5 @@ pub mod wire;
 
 pub use endpoint::{Endpoint, Event};
 pub use event_loop::{DEFAULT_POLL, EndpointId, EventLoop, LoopHandle};
+pub use fault::{Fault, FaultError};
 pub use listener::{ListenError, Listener};
