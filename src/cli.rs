@@ -71,7 +71,11 @@ Examples:
     argument for QEMU; Ctrl-C ends it and removes the socket.
 
   mdev-user serve mtty-1 --socket-path /tmp/mtty.sock --once
-    Ends with the first QEMU.";
+    Ends with the first QEMU.
+
+  mdev-user serve mtty-1 --socket-path /tmp/mtty.sock \\
+      --fault error,errno=EIO,command=region-read,at=3
+    Answers the third read of a register with an error, once.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -158,10 +162,8 @@ impl Polling {
 
 #[derive(Debug, Args)]
 pub struct Faults {
-    /// Go wrong on purpose, at messages or interrupts that are counted, to test a client: SPEC is
-    /// `ACTION[,OPTION=VALUE]...`, with delay, stall, drop, error, cut, short, disconnect, lose-irq or stick-irq as
-    /// ACTION. `--fault delay,ms=200,command=region-read,at=3` answers the third REGION_READ late. Can be given several
-    /// times; docs/faults.md has the options, and what QEMU does
+    /// Go wrong on purpose, to test a client: ACTION[,OPTION=VALUE]..., ACTION being delay, stall, drop, error, cut,
+    /// short, disconnect, lose-irq or stick-irq. Can be given several times; docs/faults.md has the options
     #[arg(long = "fault", value_name = "SPEC", value_parser = fault)]
     pub list: Vec<Fault>,
 }

@@ -9,7 +9,8 @@ use serde_json::Value;
 use crate::program::Program;
 use crate::{mdev_user, say, shell, socket_of};
 
-const DOCUMENTS: [&str; 4] = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/control.md"];
+const DOCUMENTS: [&str; 5] =
+    ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/control.md", "docs/faults.md"];
 
 fn root() -> PathBuf {
     env!("CARGO_MANIFEST_DIR").into()

@@ -6,6 +6,7 @@ mod program;
 
 mod descriptors;
 mod documents;
+mod faults;
 mod output;
 mod refusals;
 mod run;
