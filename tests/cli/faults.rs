@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
+use vfio_user_server::Fault;
 
 use crate::program::Program;
 use crate::{client, complaint, end, greet, mdev_user, say, socket_of, soon};
@@ -116,4 +117,48 @@ fn the_help_has_an_example_that_is_taken() {
     let example = help.lines().find_map(|line| line.trim().strip_prefix("--fault error,")).unwrap();
     let spec = format!("error,{example}");
     drop(Program::serve_with("mtty-1", &["--fault", &spec]));
+}
+
+/// Words between backticks.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
+}
+
+/// The first cells of the rows of the table whose head begins so.
+fn names(head: &str) -> Vec<&'static str> {
+    let rows = DOCUMENT.lines().skip_while(|line| !line.starts_with(head)).skip(2);
+    rows.take_while(|line| line.starts_with('|')).map(|row| quoted(row)[0]).collect()
+}
+
+const DOCUMENT: &str = include_str!("../../docs/faults.md");
+
+#[test]
+fn the_tables_of_faults_md_have_all_actions_and_options() {
+    let said = "x".parse::<Fault>().unwrap_err().to_string();
+    let actions = names("| action |");
+    assert!(said.ends_with(&format!("the faults are {}", actions.join(", "))), "{said}");
+    let mut options: Vec<String> = Vec::new();
+    for action in actions {
+        let said = format!("{action},x=1").parse::<Fault>().unwrap_err().to_string();
+        let known = said.split("its options are ").nth(1).unwrap();
+        options.extend(known.split(", ").map(str::to_owned));
+    }
+    options.sort();
+    options.dedup();
+    let mut documented = names("| option |");
+    documented.sort_unstable();
+    assert_eq!(documented, options);
+}
+
+#[test]
+fn each_fault_in_faults_md_is_one() {
+    let mut faults: Vec<_> = names("| fault | QEMU |");
+    faults.extend(names("| fault | the guest | QEMU says |"));
+    faults.extend(names("| fault of an interrupt |"));
+    let after = |text: &'static str| text.split("--fault ").nth(1)?.split_whitespace().next();
+    faults.extend(DOCUMENT.lines().filter(|line| line.starts_with("mdev-user ")).filter_map(after));
+    assert!(faults.len() > 36, "{faults:?}");
+    for fault in faults {
+        fault.parse::<Fault>().unwrap();
+    }
 }

@@ -5,6 +5,7 @@ mod config_space;
 mod description;
 mod events;
 mod hostile;
+mod intercept;
 mod irq_refusals;
 mod irqs;
 mod life_cycle;
