@@ -90,6 +90,20 @@ fn each_device_of_run_counts_for_itself() {
 }
 
 #[test]
+fn a_client_that_a_fault_has_cut_off_has_left() {
+    for fault in ["disconnect,at=2", "cut,bytes=0,at=2", "stall,at=2", "delay,ms=3600000,at=2"] {
+        let mut program = Program::serve_with("mtty-1", &["--once", "--fault", fault]);
+        let mut socket = client(&program.path());
+        std::io::Write::write_all(&mut socket, &version()).unwrap();
+        let waits = !fault.starts_with("disconnect") && !fault.starts_with("cut");
+        if waits {
+            drop(socket);
+        }
+        assert_eq!(program.wait().code(), Some(0), "{fault}");
+    }
+}
+
+#[test]
 fn each_fault_that_acts_is_logged_with_its_message() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("x.sock");

@@ -251,3 +251,21 @@ fn a_refusal_that_ends_the_connection_ends_it_after_the_delay() {
     client.call(command::VERSION, &version(1, 0, QEMU_CAPABILITIES)).refused(22);
     client.is_closed();
 }
+
+#[test]
+fn several_connections_can_be_held_up_at_once() {
+    let (_server, path) = faulty(&["delay,ms=200,command=version,count=always"]);
+    let begin = Instant::now();
+    let mut clients: Vec<_> = (0..8).map(|_| Client::connect(&path)).collect();
+    for client in &mut clients {
+        client.send(command::VERSION, 0, &version(0, 0, QEMU_CAPABILITIES), &[]);
+    }
+    let errors: Vec<_> = clients.iter_mut().map(|client| client.receive().unwrap().error).collect();
+    assert!(begin.elapsed() >= Duration::from_millis(200), "{:?}", begin.elapsed());
+    assert_eq!(
+        errors.iter().filter(|error| **error == 0).count(),
+        1,
+        "one is the user: {errors:?}"
+    );
+    assert_eq!(errors.iter().filter(|error| **error == 16).count(), 7, "{errors:?}");
+}
