@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use log::LevelFilter;
-use vfio_user_server::DEFAULT_POLL;
+use vfio_user_server::{DEFAULT_POLL, Fault, FaultError};
 
 use crate::device_spec::{DeviceSpec, DeviceSpecParser};
 
@@ -77,7 +77,11 @@ Examples:
     argument for QEMU; Ctrl-C ends it and removes the socket.
 
   mdev-user serve mtty-1 --socket-path /tmp/mtty.sock --once
-    Ends with the first QEMU.";
+    Ends with the first QEMU.
+
+  mdev-user serve mtty-1 --socket-path /tmp/mtty.sock \\
+      --fault error,errno=EIO,command=region-read,at=3
+    Answers the third read of a register with an error, once.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -115,6 +119,9 @@ pub struct Serve {
 
     #[command(flatten)]
     pub polling: Polling,
+
+    #[command(flatten)]
+    pub faults: Faults,
 }
 
 #[derive(Debug, Args)]
@@ -172,6 +179,18 @@ impl Polling {
 }
 
 #[derive(Debug, Args)]
+pub struct Faults {
+    /// Go wrong on purpose, to test a client: ACTION[,OPTION=VALUE]..., ACTION being delay, stall, drop, error, cut,
+    /// short, disconnect, lose-irq or stick-irq. Can be given several times; docs/faults.md has the options
+    #[arg(long = "fault", value_name = "SPEC", value_parser = fault)]
+    pub list: Vec<Fault>,
+}
+
+fn fault(text: &str) -> Result<Fault, FaultError> {
+    text.parse()
+}
+
+#[derive(Debug, Args)]
 pub struct Run {
     /// Types of the devices, in the order in which QEMU is to see them
     #[arg(value_name = "TYPE", required = true, value_parser = DeviceSpecParser)]
@@ -179,6 +198,9 @@ pub struct Run {
 
     #[command(flatten)]
     pub polling: Polling,
+
+    #[command(flatten)]
+    pub faults: Faults,
 
     /// The command, after `--`. For each device `-device {"driver":"vfio-user-pci",...}` is added at its end. Its exit
     /// status becomes this program's; 127 if it cannot be found, 126 if it cannot be run, 128 + N if signal N ended it

@@ -36,7 +36,8 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
         let argument = qemu_device(&socket).ok_or_else(|| {
             format!("{}: QEMU can only be told paths that are UTF-8", socket.display())
         })?;
-        endpoints.push(event_loop.add(Endpoint::new(device, Listener::bind(&socket)?))?);
+        let endpoint = Endpoint::new(device, Listener::bind(&socket)?);
+        endpoints.push(event_loop.add(endpoint.with_faults(options.faults.list.clone()))?);
         command.arg("-device").arg(argument);
     }
 

@@ -35,7 +35,7 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
         Source::Listener { listener, .. } => Endpoint::new(device, listener),
         Source::Client(client) => Endpoint::connected(device, client),
     };
-    let id = event_loop.add(endpoint)?;
+    let id = event_loop.add(endpoint.with_faults(options.faults.list))?;
     announce(ready)?;
     let mut status = ExitCode::SUCCESS;
     event_loop.run(|_, event| match event {

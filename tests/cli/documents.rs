@@ -9,12 +9,13 @@ use serde_json::Value;
 use crate::program::Program;
 use crate::{mdev_user, say, shell, socket_of};
 
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs/compatibility.md",
     "docs/control.md",
+    "docs/faults.md",
     "docs/writing-a-device.md",
     "crates/mtty/README.md",
     "crates/vfio-device/README.md",

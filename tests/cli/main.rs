@@ -6,6 +6,7 @@ mod program;
 
 mod descriptors;
 mod documents;
+mod faults;
 mod generated;
 mod output;
 mod refusals;

@@ -121,7 +121,7 @@ fn capabilities_tell_a_program_what_it_needs() {
     assert_eq!(value["protocol"]["major"], 0);
     assert_eq!(value["protocol"]["minor"], 0);
     assert_eq!(value["types"], serde_json::json!(["mtty-1", "mtty-2"]));
-    assert_eq!(value["features"], serde_json::json!(["fd", "once", "poll-us"]));
+    assert_eq!(value["features"], serde_json::json!(["fault", "fd", "once", "poll-us"]));
     // As with vhost-user's programs, other words are ignored.
     for others in [&["types"][..], &["garbage"], &["--bogus"], &["--version"], &["serve"]] {
         assert_eq!(json(&[&["--print-capabilities"], others].concat()), value, "{others:?}");

@@ -26,11 +26,17 @@ pub struct Served {
 impl Served {
     /// Serves a device of this type; it is ready for clients.
     pub fn start(kind: &str) -> Self {
+        Self::start_with(kind, &[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(kind: &str, more: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let log = File::create(directory.path().join("log")).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_mdev-user"))
             .args(["--log-level", "debug", "serve", kind, "--socket-path"])
             .arg(directory.path().join("device.sock"))
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()

@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use crate::description::Built;
-use crate::irq::{IrqAction, IrqData, Irqs, eventfd};
+use crate::irq::{IrqAction, IrqData, IrqIntercept, Irqs, eventfd};
 use crate::object::{DeviceRef, Registration, State, lock};
 use crate::ops::{Context, VfioDevice};
 use crate::pci::Controls;
@@ -251,6 +251,17 @@ impl Device {
             return Err(Errno::NODEV);
         }
         self.cx.irqs.set((index, action), range, data, &mut self.cx.sources)
+    }
+
+    /// Has `decide` say what becomes of each interrupt that is about to go out, for tests of those who receive them.
+    /// Without it all are signalled.
+    pub fn intercept_irqs(&mut self, decide: Option<IrqIntercept>) {
+        self.cx.irqs.intercept(decide);
+    }
+
+    /// Fires the vectors that [stick](crate::Firing::Stuck) and that no unmask fires.
+    pub fn repeat_stuck_irqs(&mut self) {
+        self.cx.irqs.repeat_stuck();
     }
 
     /// `VFIO_DEVICE_RESET`: configuration space, levels, timers, then the device itself. What the client set up stays.

@@ -5,6 +5,7 @@ mod aio;
 pub(crate) mod eventfd;
 mod holdoff;
 mod info;
+mod intercept;
 mod msix;
 
 use std::fs::File;
@@ -15,6 +16,8 @@ use crate::Errno;
 use crate::sources::{Interest, SourceId, Sources};
 use holdoff::Holdoff;
 pub use info::{ERR, INTX, IrqAction, IrqData, IrqFlags, IrqInfo, MSI, MSIX, REQ};
+use intercept::Intercept;
+pub use intercept::{Firing, IrqIntercept};
 pub(crate) use msix::MsixPart;
 use msix::Table;
 
@@ -32,6 +35,8 @@ struct Vector {
     held: bool,
     /// An event that came while it was held back.
     pending: bool,
+    /// Its last firing was made to [stick](Firing::Stuck).
+    stuck: bool,
     fired: u64,
 }
 
@@ -50,6 +55,7 @@ impl Vector {
 
     fn clear_client(&mut self) {
         (self.trigger, self.masked, self.automasked, self.pending) = (None, false, false, false);
+        self.stuck = false;
     }
 }
 
@@ -83,6 +89,7 @@ pub struct Irqs {
     msix_masked: bool,
     msix_table: Table,
     pub(crate) holdoff: Holdoff,
+    intercept: Option<Intercept>,
 }
 
 impl Irqs {
@@ -98,6 +105,7 @@ impl Irqs {
             msix_masked: false,
             msix_table: Table::new(infos.get(MSIX as usize).map_or(0, |info| info.count)),
             holdoff: Holdoff::default(),
+            intercept: None,
         }
     }
 
@@ -323,9 +331,14 @@ impl Irqs {
         let held = it.held || msix_masked;
         if disabled || held || it.masked || it.automasked {
             it.pending |= event && (held || it.trigger.is_some());
-        } else if event || it.pending || (is_level && it.level) {
+        } else if event || it.pending || (is_level && (it.level || it.stuck)) {
             it.pending = false;
-            it.automasked = it.fire() && is_level;
+            let firing = match &mut self.intercept {
+                Some(intercept) if it.trigger.is_some() => intercept.0(index, vector),
+                _ => Firing::Signalled,
+            };
+            it.stuck = firing == Firing::Stuck;
+            it.automasked = firing != Firing::Lost && it.fire() && is_level;
         }
     }
 

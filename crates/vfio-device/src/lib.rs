@@ -166,7 +166,9 @@ pub use config::ConfigSpace;
 pub use description::{BAR0, Built, CONFIG, Description, PCI_IRQS, PCI_REGIONS, ROM, VGA};
 pub use device::{Device, OpenMode, Unregister};
 pub use display::Plane;
-pub use irq::{ERR, INTX, IrqAction, IrqData, IrqFlags, IrqInfo, Irqs, MSI, MSIX, REQ};
+pub use irq::{
+    ERR, Firing, INTX, IrqAction, IrqData, IrqFlags, IrqInfo, IrqIntercept, Irqs, MSI, MSIX, REQ,
+};
 pub use mdev::{DEVICE_API, MdevDriver, MdevObject, MdevType, Parent, Pool, Share};
 pub use memory::SharedMemory;
 pub use migration::Migration;

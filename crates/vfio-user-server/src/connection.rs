@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use vfio_device::Device;
 
+use crate::fault::{Effect, Faults};
 use crate::refusal::Refusal;
 use crate::session::{Answer, MAX_ANSWER, MAX_MESSAGE, Session};
 use crate::transport::{self, Fds};
@@ -50,8 +51,18 @@ pub(crate) enum Flow {
         /// An answer waits for room in the socket: nothing is read until it is out.
         blocked: bool,
     },
+    /// By a fault: nothing is read or sent until [`Connection::rests_until`]; the client may leave.
+    Rests,
     /// The client has left, or is to be left.
     Ends,
+}
+
+/// Whether a fault holds the connection up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    No,
+    Until(Instant),
+    ForEver,
 }
 
 /// A client, from its first byte to its last.
@@ -75,6 +86,7 @@ pub(crate) struct Connection {
     ending: bool,
     /// The device is not to be called any more.
     failed: bool,
+    rest: Rest,
     /// Until when the client has to have said `VERSION`.
     pub(crate) deadline: Instant,
     /// Who it is, for the log.
@@ -113,6 +125,7 @@ impl Connection {
             outbox_fd: None,
             ending: false,
             failed: false,
+            rest: Rest::No,
             deadline,
             label,
         })
@@ -124,8 +137,22 @@ impl Connection {
     }
 
     /// Something has come in, or can go out. Takes what one read brings and handles the messages in it.
-    pub(crate) fn attend(&mut self, device: &mut Device, scratch: &mut Scratch) -> Flow {
-        let result = self.try_attend(device, scratch);
+    pub(crate) fn attend(
+        &mut self,
+        device: &mut Device,
+        scratch: &mut Scratch,
+        faults: Option<&mut Faults>,
+    ) -> Flow {
+        let rested = match self.rest {
+            Rest::No => false,
+            Rest::Until(time) if time <= Instant::now() => true,
+            Rest::Until(_) | Rest::ForEver if transport::has_hung_up(&self.socket) => {
+                return Flow::Ends;
+            }
+            Rest::Until(_) | Rest::ForEver => return Flow::Rests,
+        };
+        self.rest = Rest::No;
+        let result = self.try_attend(device, scratch, faults, rested);
         scratch.discard();
         match result {
             Ok(flow) => flow,
@@ -134,6 +161,11 @@ impl Connection {
                 Flow::Ends
             }
         }
+    }
+
+    /// When the connection is to be attended to next, whatever the client does.
+    pub(crate) fn rests_until(&self) -> Option<Instant> {
+        if let Rest::Until(time) = self.rest { Some(time) } else { None }
     }
 
     /// The device has panicked. Whatever the client waits for is answered with an error: the command in hand, which has
@@ -145,10 +177,10 @@ impl Connection {
             // An outbox that is not empty comes before what is in the inbox.
             let mut flow = Flow::Goes { blocked: false };
             if self.outbox.is_empty() {
-                flow = self.handle_all(device, scratch, false)?;
+                flow = self.handle_all(device, scratch, false, None)?;
             }
             while flow == (Flow::Goes { blocked: false }) {
-                flow = self.try_attend(device, scratch)?;
+                flow = self.try_attend(device, scratch, None, false)?;
             }
             Ok(())
         });
@@ -158,16 +190,22 @@ impl Connection {
         }
     }
 
-    fn try_attend(&mut self, device: &mut Device, scratch: &mut Scratch) -> io::Result<Flow> {
-        if !self.outbox.is_empty() {
-            if !self.flush()? {
+    fn try_attend(
+        &mut self,
+        device: &mut Device,
+        scratch: &mut Scratch,
+        mut faults: Option<&mut Faults>,
+        rested: bool,
+    ) -> io::Result<Flow> {
+        if rested || !self.outbox.is_empty() {
+            if !self.outbox.is_empty() && !self.flush()? {
                 return Ok(Flow::Goes { blocked: true });
             }
             if self.ending {
                 return Ok(Flow::Ends);
             }
             // What came in before the socket was full has waited for this.
-            let flow = self.handle_all(device, scratch, false)?;
+            let flow = self.handle_all(device, scratch, false, faults.as_deref_mut())?;
             if flow != (Flow::Goes { blocked: false }) {
                 return Ok(flow);
             }
@@ -185,7 +223,7 @@ impl Connection {
             return Ok(Flow::Ends);
         }
         self.end += received.bytes;
-        self.handle_all(device, scratch, received.fds_lost)
+        self.handle_all(device, scratch, received.fds_lost, faults)
     }
 
     /// Handles the messages that are complete, as far as the client takes the answers. `scratch.fds` came with the
@@ -195,6 +233,7 @@ impl Connection {
         device: &mut Device,
         scratch: &mut Scratch,
         fds_lost: bool,
+        mut faults: Option<&mut Faults>,
     ) -> io::Result<Flow> {
         let mut fresh_lost = fds_lost;
         let mut flow = Flow::Goes { blocked: false };
@@ -202,7 +241,7 @@ impl Connection {
             let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
             let Some((header, _)) = Header::decode(waiting) else { break };
             if let Err(refusal) = check_size(header.msg_size) {
-                flow = self.answer(device, &header, Err(refusal), &mut scratch.answer)?;
+                flow = self.answer(device, &header, Err(refusal), None, &mut scratch.answer)?;
                 break;
             }
             let size = header.msg_size as usize;
@@ -216,16 +255,23 @@ impl Connection {
             }
             let owns_held = self.held_at <= self.start + size;
             let fds = if owns_held { &mut self.held } else { &mut scratch.none };
-            let result = if owns_held && std::mem::take(&mut self.held_lost) {
-                Err(Refusal::DescriptorsLost)
-            } else if self.failed {
-                Err(Refusal::DeviceFailed)
-            } else {
-                self.session.handle(device, &header, body, fds, out)
+            let lost = owns_held && std::mem::take(&mut self.held_lost);
+            let effect = faults
+                .as_deref_mut()
+                .and_then(|faults| faults.message(device, &self.label, &header, body));
+            let result = match effect {
+                Some(Effect::Disconnect) => return Ok(Flow::Ends),
+                Some(Effect::Error(errno)) => Err(Refusal::Injected { errno }),
+                _ if lost => Err(Refusal::DescriptorsLost),
+                _ if self.failed => Err(Refusal::DeviceFailed),
+                _ => self.session.handle(device, &header, body, fds, out),
             };
             fds.clear();
             self.start += size;
-            flow = self.answer(device, &header, result, &mut scratch.answer)?;
+            flow = self.answer(device, &header, result, effect, &mut scratch.answer)?;
+            if faults.is_some() {
+                device.repeat_stuck_irqs();
+            }
         }
         // What is left over waits with what is left. A stranger has no use for descriptors, and with a dozen others
         // could use up what this process may hold.
@@ -272,9 +318,10 @@ impl Connection {
         device: &Device,
         header: &Header,
         result: Result<Answer, Refusal>,
+        effect: Option<Effect>,
         buffer: &mut [u8],
     ) -> io::Result<Flow> {
-        let (reply, answer, ends) = match result {
+        let (mut reply, mut answer, mut ends) = match result {
             Ok(answer) => (
                 header.reply(u32::try_from(Header::SIZE + answer.body).unwrap_or(0)),
                 answer,
@@ -294,11 +341,33 @@ impl Connection {
                 )
             }
         };
-        if header.wants_reply() {
+        if let Some(Effect::Short(most)) = effect {
+            answer.body = answer.body.min(most);
+            reply.msg_size = u32::try_from(Header::SIZE + answer.body).unwrap_or(0);
+        }
+        if header.wants_reply() && effect != Some(Effect::Drop) {
             reply.encode(buffer);
-            let bytes = buffer.get(..Header::SIZE + answer.body).unwrap_or_default();
+            let mut bytes = buffer.get(..Header::SIZE + answer.body).unwrap_or_default();
+            if let Some(Effect::Cut(most)) = effect {
+                bytes = bytes.get(..most).unwrap_or(bytes);
+            }
             let memory = answer.region_fd.and_then(|region| device.region(region)?.memory());
-            self.send(bytes, memory.map(|memory| memory.fd()))?;
+            let fd = memory.map(|memory| memory.fd());
+            if matches!(effect, Some(Effect::Delay(_) | Effect::Stall)) {
+                self.keep(bytes, fd)?;
+            } else if !bytes.is_empty() {
+                self.send(bytes, fd)?;
+            }
+        }
+        match effect {
+            Some(Effect::Cut(_)) => ends = true,
+            Some(Effect::Delay(time)) => self.rest = Rest::Until(Instant::now() + time),
+            Some(Effect::Stall) => self.rest = Rest::ForEver,
+            _ => (),
+        }
+        if self.rest != Rest::No {
+            self.ending = ends;
+            return Ok(Flow::Rests);
         }
         let blocked = !self.outbox.is_empty();
         self.ending = ends;
@@ -313,11 +382,15 @@ impl Connection {
             Err(error) => return Err(error),
         };
         if sent < bytes.len() {
-            self.outbox.extend_from_slice(bytes.get(sent..).unwrap_or_default());
             // Descriptors go with the first byte.
-            self.outbox_fd =
-                fd.filter(|_| sent == 0).map(|fd| fd.try_clone_to_owned()).transpose()?;
+            self.keep(bytes.get(sent..).unwrap_or_default(), fd.filter(|_| sent == 0))?;
         }
+        Ok(())
+    }
+
+    fn keep(&mut self, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        self.outbox.extend_from_slice(bytes);
+        self.outbox_fd = fd.map(|fd| fd.try_clone_to_owned()).transpose()?;
         Ok(())
     }
 

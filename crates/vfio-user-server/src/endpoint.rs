@@ -7,13 +7,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll::{self, EventFlags};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use vfio_device::{Device, DeviceRef, Interest, SourceId, Unregister};
 
 use crate::connection::{Connection, Flow, Scratch};
+use crate::fault::{Fault, Faults};
 use crate::listener::Listener;
 use crate::log_limit::LogLimit;
 use crate::registry::{KIND_BITS, Registry, Token};
+use crate::transport;
 
 /// How long a client may take to say `VERSION`. QEMU says it at once.
 const GREETING: Duration = Duration::from_secs(5);
@@ -37,7 +38,8 @@ pub enum Event {
 struct Client {
     id: u32,
     connection: Connection,
-    blocked: bool,
+    /// What is waited for.
+    interest: EventFlags,
 }
 
 /// A registered device and the socket on which its clients come. Give it to an [`EventLoop`](crate::EventLoop).
@@ -55,6 +57,8 @@ pub struct Endpoint {
     coming_and_going: LogLimit,
     sources: Vec<(SourceId, u32)>,
     sources_seen: u64,
+    /// Boxed: hardly any endpoint has some.
+    faults: Option<Box<Faults>>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -86,7 +90,14 @@ impl Endpoint {
             coming_and_going: LogLimit::new(),
             sources: Vec::new(),
             sources_seen: 0,
+            faults: None,
         }
+    }
+
+    /// Has these faults, and no others, befall its clients, for those who test them. Without any there is no cost.
+    pub fn with_faults(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
+        self.faults = Faults::new(faults, &mut self.device).map(Box::new);
+        self
     }
 
     /// The device.
@@ -179,7 +190,7 @@ impl Endpoint {
         let connection = Connection::new(socket, id, Instant::now() + GREETING)?;
         registry.add(&connection, Token::Connection(id), EventFlags::IN)?;
         log::debug!("{}: {connection} connected", self.name());
-        self.clients.push(Client { id, connection, blocked: false });
+        self.clients.push(Client { id, connection, interest: EventFlags::IN });
         Ok(())
     }
 
@@ -191,9 +202,14 @@ impl Endpoint {
             return self.finish(user, registry, scratch);
         }
         let client = self.clients.get_mut(position)?;
-        let flow = client.connection.attend(&mut self.device, scratch);
+        let faults = self.faults.as_deref_mut();
+        let flow = client.connection.attend(&mut self.device, scratch, faults);
         let is_open = client.connection.is_open();
-        match flow {
+        let interest = match flow {
+            Flow::Goes { blocked: false } => EventFlags::IN,
+            Flow::Goes { blocked: true } => EventFlags::OUT,
+            // That the client has gone is reported all the same.
+            Flow::Rests => EventFlags::empty(),
             Flow::Ends => {
                 if is_open && !was_open {
                     log::debug!("{}: {} left at once", self.device.object(), client.connection);
@@ -201,14 +217,11 @@ impl Endpoint {
                 registry.remove(&client.connection);
                 return self.dismiss(position);
             }
-            Flow::Goes { blocked } if blocked != client.blocked => {
-                client.blocked = blocked;
-                let flags = if blocked { EventFlags::OUT } else { EventFlags::IN };
-                if registry.modify(&client.connection, Token::Connection(id), flags).is_err() {
-                    return self.dismiss(position);
-                }
-            }
-            Flow::Goes { .. } => (),
+        };
+        if std::mem::replace(&mut client.interest, interest) != interest
+            && registry.modify(&client.connection, Token::Connection(id), interest).is_err()
+        {
+            return self.dismiss(position);
         }
         if is_open && !was_open {
             let text = format!("{} is using the device", client.connection);
@@ -221,10 +234,7 @@ impl Endpoint {
     /// Where the device's user is, if it has closed its end and there may still be something to read from it.
     fn departed_user(&self) -> Option<usize> {
         let position = self.clients.iter().position(|client| client.connection.is_open())?;
-        let connection = &self.clients.get(position)?.connection;
-        let mut ends = [PollFd::new(connection, PollFlags::empty())];
-        poll(&mut ends, Some(&Timespec::default())).ok()?;
-        ends.iter().any(|end| end.revents().contains(PollFlags::HUP)).then_some(position)
+        transport::has_hung_up(&self.clients.get(position)?.connection).then_some(position)
     }
 
     /// Does what a user said before it left, so that the next one, who is there already, does not find the device
@@ -235,8 +245,11 @@ impl Endpoint {
         registry: Registry<'_>,
         scratch: &mut Scratch,
     ) -> Option<Event> {
-        while self.clients.get_mut(position)?.connection.attend(&mut self.device, scratch)
-            != Flow::Ends
+        while self.clients.get_mut(position)?.connection.attend(
+            &mut self.device,
+            scratch,
+            self.faults.as_deref_mut(),
+        ) != Flow::Ends
         {
             self.sync_sources(registry);
         }
@@ -327,11 +340,18 @@ impl Endpoint {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let greetings = self.clients.iter().filter(|client| !client.connection.is_open());
         let greetings = greetings.map(|client| client.connection.deadline).min();
-        [self.device.next_timer(), self.rests, greetings].into_iter().flatten().min()
+        let rests = self.clients.iter().filter_map(|client| client.connection.rests_until()).min();
+        [self.device.next_timer(), self.rests, greetings, rests].into_iter().flatten().min()
     }
 
-    /// Does what is due at `now`.
-    pub(crate) fn run_timers(&mut self, now: Instant, registry: Registry<'_>) {
+    /// Does what is due at `now`, and returns what has happened. Of several connections whose rest is over one has its
+    /// turn: the others leave the deadline where it is.
+    pub(crate) fn run_timers(
+        &mut self,
+        now: Instant,
+        registry: Registry<'_>,
+        scratch: &mut Scratch,
+    ) -> Option<Event> {
         self.device.run_timers(now);
         if self.rests.is_some_and(|until| until <= now) {
             self.rest(registry, None);
@@ -345,7 +365,11 @@ impl Endpoint {
             }
             stays
         });
+        let rested = |client: &&Client| client.connection.rests_until().is_some_and(|it| it <= now);
+        let rested = self.clients.iter().find(rested).map(|client| client.id);
+        let event = rested.and_then(|id| self.attend(id, registry, scratch));
         self.sync_sources(registry);
+        event
     }
 
     /// Whether nobody is there and nobody can come.

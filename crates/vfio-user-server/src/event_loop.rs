@@ -293,9 +293,8 @@ impl EventLoop {
     fn run_timers(&mut self, on_event: &mut impl FnMut(EndpointId, Event)) {
         let now = Instant::now();
         while let Some(key) = self.deadlines.take_due(now) {
-            self.call(key, on_event, |endpoint, registry, _| {
-                endpoint.run_timers(now, registry);
-                (None, false)
+            self.call(key, on_event, |endpoint, registry, scratch| {
+                (endpoint.run_timers(now, registry, scratch), false)
             });
         }
     }

@@ -17,6 +17,7 @@ mod deadlines;
 pub mod dma;
 mod endpoint;
 mod event_loop;
+mod fault;
 mod listener;
 mod log_limit;
 mod poll_window;
@@ -33,6 +34,7 @@ pub mod wire;
 
 pub use endpoint::{Endpoint, Event};
 pub use event_loop::{DEFAULT_POLL, EndpointId, EventLoop, LoopHandle};
+pub use fault::{Fault, FaultError};
 pub use listener::{ListenError, Listener};
 pub use program::{ServeError, main, qemu_device, serve};
 #[doc(no_inline)]

@@ -33,6 +33,8 @@ macro_rules! refusals {
             $( $(#[$doc])* $name $({ $($field: $type),+ })?, )+
             /// The device's own `open` refused the client, for its own reason.
             NotOpened { errno: i32 },
+            /// A [fault](crate::Fault) that somebody asked for.
+            Injected { errno: i32 },
         }
 
         impl Refusal {
@@ -40,7 +42,7 @@ macro_rules! refusals {
             pub const fn errno(&self) -> i32 {
                 match self {
                     $( Self::$name { .. } => libc::$errno, )+
-                    Self::NotOpened { errno } => *errno,
+                    Self::NotOpened { errno } | Self::Injected { errno } => *errno,
                 }
             }
 
@@ -50,6 +52,7 @@ macro_rules! refusals {
                 match self {
                     $( Self::$name { .. } => $ends, )+
                     Self::NotOpened { .. } => ENDS,
+                    Self::Injected { .. } => STAYS,
                 }
             }
         }
@@ -59,6 +62,7 @@ macro_rules! refusals {
                 match self {
                     $( Self::$name $({ $($field),+ })? => write!(f, $text), )+
                     Self::NotOpened { errno } => write!(f, "the device cannot be opened: errno {errno}"),
+                    Self::Injected { errno } => write!(f, "a fault was asked for: errno {errno}"),
                 }
             }
         }

@@ -20,6 +20,8 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::vec::Drain;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 /// Descriptors that can arrive with one read: the kernel's `SCM_MAX_FD`.
 pub const MAX_RECEIVED_FDS: usize = 253;
 /// Descriptors that [`send`] attaches at most.
@@ -234,6 +236,13 @@ fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
             return Err(error);
         }
     }
+}
+
+/// Whether the other end is closed altogether, though there may be something to read from it.
+pub(crate) fn has_hung_up(socket: impl AsFd) -> bool {
+    let mut ends = [PollFd::new(&socket, PollFlags::empty())];
+    let known = poll(&mut ends, Some(&Timespec::default())).is_ok();
+    known && ends.iter().any(|end| end.revents().contains(PollFlags::HUP))
 }
 
 /// The process that connected, for log lines that name the client; `None` if it lives in a PID namespace that is not

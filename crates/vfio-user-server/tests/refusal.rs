@@ -46,6 +46,7 @@ fn each_refusal_has_its_errno_and_its_consequence() {
         (Refusal::DmaNotAFile, EINVAL, false),
         (Refusal::DmaAccess { flags: 3 }, EACCES, false),
         (Refusal::DmaUnknown { address, size }, ENOENT, false),
+        (Refusal::Injected { errno: 71 }, 71, false),
     ];
     for (refusal, errno, ends) in table {
         assert_eq!((refusal.errno(), refusal.ends_session()), (errno, ends), "{refusal}");

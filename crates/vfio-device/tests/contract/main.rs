@@ -8,6 +8,7 @@ mod events;
 mod failures;
 mod function_reset;
 mod hostile;
+mod intercept;
 mod irq_refusals;
 mod irqs;
 mod life_cycle;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use vfio_device::{
     BarKind, Context, Description, Device, DeviceRef, Made, Region, Vfio, VfioDevice,
 };
-use vfio_user_server::{Endpoint, EndpointId, Event, EventLoop, Listener, LoopHandle};
+use vfio_user_server::{Endpoint, EndpointId, Event, EventLoop, Fault, Listener, LoopHandle};
 
 /// Makes one of a server's devices.
 pub type Init = Box<dyn FnOnce() -> Device + Send>;
@@ -65,6 +65,25 @@ impl Server {
         });
         let (handle, task, ids) = receiver.recv().unwrap();
         Self { directory, handle, task, events, ids, thread: Some(thread) }
+    }
+
+    /// Serves one more device on the same loop, with these faults; where its socket is.
+    pub fn add(
+        &self,
+        name: &str,
+        description: impl FnOnce() -> Description + Send + 'static,
+        faults: &[&str],
+    ) -> PathBuf {
+        let faults: Vec<Fault> = faults.iter().map(|text| text.parse().unwrap()).collect();
+        let path = self.directory.path().join(name);
+        let listener = Listener::bind(&path).unwrap();
+        self.handle.post(|event_loop| {
+            let ram = Box::new(Ram::default());
+            let mut device = Vfio::new().alloc(|_| Ok((description(), ram))).unwrap();
+            device.register().unwrap();
+            event_loop.add(Endpoint::new(device, listener).with_faults(faults)).unwrap();
+        });
+        path
     }
 
     /// Serves a description whose registers are a [`Ram`].
