@@ -19,7 +19,7 @@ const STORM: &str = "sh -c '
     count() { sed -n \"s/^ *$1: *\\([0-9]*\\).*/\\1/p\" /proc/interrupts; }
     for second in $(seq 100); do
         before=$(count $1); sleep 1; after=$(count $1)
-        [ $after -gt 1000 ] && [ $after = $before ] && break
+        [ $after -gt 100 ] && [ $after = $before ] && break
     done
     echo $after' $(tty 1) $(cat $card/irq)";
 
@@ -54,7 +54,8 @@ fn lost_interrupts_stall_the_port_and_a_stuck_one_storms() {
 
     let (_, interrupts) = on(2, STORM);
     let interrupts: u32 = interrupts.parse().unwrap();
-    assert!((1001..1100).contains(&interrupts), "{interrupts}");
+    // Two firings can be one interrupt to the guest, if its handler accesses the port more than once.
+    assert!((101..1100).contains(&interrupts), "{interrupts}");
     assert!(on(2, &again).1.ends_with("hello"), "and it is over");
 
     assert_eq!(guest.qemu_messages(), "");
