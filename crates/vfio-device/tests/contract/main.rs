@@ -3,6 +3,7 @@
 
 mod config_space;
 mod description;
+mod dma;
 mod events;
 mod function_reset;
 mod hostile;
