@@ -1,25 +1,15 @@
-//! Memory of the client's that the device may reach: the table of DMA maps, and copies from and to it.
-//!
-//! Everything here comes from a client that nobody has to trust. So its files are never mapped: a client that truncates
-//! one could raise SIGBUS in this process. They are read and written, and only if they are memory: behind any other
-//! file there may be somebody who takes his time.
+//! Memory of the client's that the device may reach: the table of DMA maps.
+
+mod file;
+mod window;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{
-    AtFlags, FsWord, OFlags, StatxFlags, fcntl_get_seals, fcntl_getfl, fstatfs, statx,
-};
-use rustix::io::{pread, pwrite};
-use rustix::process::{Resource, getrlimit};
-
 use crate::Errno;
+use file::{File, Identity};
 
-/// `TMPFS_MAGIC`: memfd, `/dev/shm`.
-const TMPFS: FsWord = 0x0102_1994;
-/// `HUGETLBFS_MAGIC`: memfd with `MFD_HUGETLB`. Such files have no write call.
-const HUGETLBFS: FsWord = 0x9584_58f6;
 /// Files that are kept at a time.
 const MAX_FILES: usize = 16;
 
@@ -40,8 +30,8 @@ pub struct DmaRange {
 ///
 /// A device that has said [`Description::dma`](crate::Description::dma) reads and writes it in any of its calls, by the
 /// addresses that its driver in the guest gave it (`vfio_dma_rw` in the kernel). Each access is a copy, done when the
-/// call returns, and takes a system call or two for each map that it meets; nothing is allocated. An access may span
-/// maps that are neighbours.
+/// call returns; nothing is allocated. For each map that it meets a read takes one system call, a write four: few large
+/// accesses are better than many small ones. An access may span maps that are neighbours.
 ///
 /// What it can hear:
 ///
@@ -56,7 +46,7 @@ pub struct DmaRange {
 /// All but the last and the seal are known before the first byte is copied, and nothing has been copied then; nor has
 /// it if a file that is to be written is too short. What a failed read leaves in `data` is not said.
 ///
-/// Files that can be copied to and from are those of tmpfs: memfd, shm. Those of hugetlbfs can be copied from. QEMU
+/// Files that can be copied from and to are those of memory file systems: memfd, shm, hugetlbfs. QEMU
 /// sends such a file for guest memory of `-object memory-backend-memfd,id=mem,size=512M,share=on` with
 /// `-machine memory-backend=mem`, and none for the memory of a plain `-m 512`.
 ///
@@ -83,24 +73,6 @@ struct Map {
     memory: Option<(u8, u64)>,
 }
 
-/// A client's file, shared by all maps that lie in it.
-#[derive(Debug)]
-struct File {
-    fd: OwnedFd,
-    identity: Identity,
-    /// Maps that lie in it.
-    maps: usize,
-}
-
-/// What makes two descriptors as good as one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Identity {
-    device: (u32, u32),
-    inode: u64,
-    readable: bool,
-    writable: bool,
-}
-
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
     Read,
@@ -125,9 +97,9 @@ impl Dma {
     /// # Errors
     /// See [above](Self).
     pub fn write(&self, address: u64, data: &[u8]) -> Result<(), Errno> {
-        // Past its end a write would make the file longer, at our expense.
+        // Before the first byte, as far as it can be: the client may truncate a file at any moment.
         self.each(address, data.len(), Direction::Write, |file, offset, range| {
-            file.reaches(offset.saturating_add(range.len() as u64))
+            file.check_size(offset.saturating_add(range.len() as u64))
         })?;
         self.each(address, data.len(), Direction::Write, |file, offset, range| {
             data.get(range).map_or(Ok(()), |data| file.write(offset, data))
@@ -155,15 +127,15 @@ impl Dma {
             let at = address.checked_add(done as u64).ok_or(Errno::FAULT)?;
             let (first, map) =
                 self.before(at).filter(|(_, map)| map.last >= at).ok_or(Errno::FAULT)?;
-            let (allowed, can): (bool, fn(&Identity) -> bool) = match direction {
-                Direction::Read => (map.readable, |file| file.readable),
-                Direction::Write => (map.writable, |file| file.writable),
+            let allowed = match direction {
+                Direction::Read => map.readable,
+                Direction::Write => map.writable,
             };
             if !allowed {
                 return Err(Errno::ACCESS);
             }
             let (file, offset) = self.memory(map).ok_or(Errno::OPNOTSUPP)?;
-            if !can(&file.identity) {
+            if direction == Direction::Write && !file.is_writable() {
                 return Err(Errno::OPNOTSUPP);
             }
             let rest = usize::try_from(map.last - at).unwrap_or(usize::MAX).saturating_add(1);
@@ -236,10 +208,7 @@ impl Dma {
         let memory = self.maps.remove(&address).and_then(|map| map.memory);
         let place = memory.and_then(|(slot, _)| self.files.get_mut(usize::from(slot)));
         if let Some(place) = place {
-            *place = place.take().and_then(|file| {
-                let maps = file.maps - 1;
-                (maps != 0).then_some(File { maps, ..file })
-            });
+            *place = place.take().and_then(File::unmapped);
         }
         Ok(())
     }
@@ -252,80 +221,16 @@ impl Dma {
     /// Keeps a file for one map more; `None` if it is none that can be copied from or to.
     fn keep(&mut self, fd: OwnedFd) -> Result<Option<u8>, Errno> {
         let Some(identity) = Identity::find(&fd) else { return Ok(None) };
+        let same = |file: &&mut File| file.identity == identity;
         let mut files = (0..).zip(&mut self.files);
-        let same = |file: &File| file.identity == identity;
-        if let Some((slot, Some(file))) =
-            files.by_ref().find(|(_, file)| file.as_ref().is_some_and(same))
-        {
+        let found = files.find_map(|(slot, file)| Some((slot, file.as_mut().filter(same)?)));
+        if let Some((slot, file)) = found {
             file.maps += 1;
             return Ok(Some(slot));
         }
         let free = (0..).zip(&mut self.files).find(|(_, file)| file.is_none());
         let (slot, place) = free.ok_or(Errno::MFILE)?;
-        *place = Some(File { fd, identity, maps: 1 });
+        *place = Some(File::new(fd, identity));
         Ok(Some(slot))
-    }
-}
-
-impl Identity {
-    /// What a descriptor is good for; `None` for nothing. Asks nobody who could keep us waiting.
-    fn find(fd: &OwnedFd) -> Option<Self> {
-        // Only files of tmpfs and hugetlbfs have seals, and the kernel says so without asking the file system. To ask at
-        // once which one it is would wait, for a FUSE file, for its daemon.
-        fcntl_get_seals(fd).ok()?;
-        let has_write = match fstatfs(fd).ok()?.f_type {
-            TMPFS => true,
-            HUGETLBFS => false,
-            _ => return None,
-        };
-        let open = fcntl_getfl(fd).ok()?;
-        let mode = open & OFlags::ACCMODE;
-        // Where a file may be written is not for us to say if it is open for appending. And where the size of files is
-        // limited (RLIMIT_FSIZE), a write beyond raises SIGXFSZ: the client's file is as large as it likes.
-        let can_write = has_write
-            && !open.contains(OFlags::APPEND)
-            && getrlimit(Resource::Fsize).current.is_none();
-        let readable = mode == OFlags::RDONLY || mode == OFlags::RDWR;
-        let writable = can_write && (mode == OFlags::WRONLY || mode == OFlags::RDWR);
-        let stat = statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::INO).ok()?;
-        let device = (stat.stx_dev_major, stat.stx_dev_minor);
-        let identity = Self { device, inode: stat.stx_ino, readable, writable };
-        (readable || writable).then_some(identity)
-    }
-}
-
-impl File {
-    fn reaches(&self, end: u64) -> Result<(), Errno> {
-        let stat = statx(&self.fd, c"", AtFlags::EMPTY_PATH, StatxFlags::SIZE);
-        if stat.is_ok_and(|stat| stat.stx_size >= end) { Ok(()) } else { Err(Errno::IO) }
-    }
-
-    fn read(&self, mut offset: u64, mut data: &mut [u8]) -> Result<(), Errno> {
-        while !data.is_empty() {
-            let count = transferred(pread(&self.fd, &mut *data, offset))?;
-            data = data.get_mut(count..).unwrap_or_default();
-            offset += count as u64;
-        }
-        Ok(())
-    }
-
-    fn write(&self, mut offset: u64, mut data: &[u8]) -> Result<(), Errno> {
-        while !data.is_empty() {
-            let count = transferred(pwrite(&self.fd, data, offset))?;
-            data = data.get(count..).unwrap_or_default();
-            offset += count as u64;
-        }
-        Ok(())
-    }
-}
-
-/// How far a call got: 0 if it is to be made again.
-fn transferred(result: Result<usize, Errno>) -> Result<usize, Errno> {
-    match result {
-        Ok(0) => Err(Errno::IO), // the end of the file
-        Ok(count) => Ok(count),
-        Err(Errno::INTR) => Ok(0),
-        Err(Errno::PERM) => Err(Errno::ACCESS), // F_SEAL_WRITE
-        Err(_) => Err(Errno::IO),
     }
 }

@@ -193,7 +193,7 @@ fn a_device_copies_what_the_client_has_put_there() {
     );
 }
 
-/// Conformance: B34.
+/// Conformance: B34, S33.
 #[test]
 fn memory_that_is_taken_back_under_a_device_at_work_is_not_touched_any_more() {
     let server = server();

@@ -2,133 +2,23 @@
 //! DMA: what of the client's memory a device reaches, and what it hears where it does not.
 
 use std::fs::{File, OpenOptions};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Instant;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
-use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, memfd_create};
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, OFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_setfl,
+    memfd_create,
+};
 use vfio_device::{
-    Context, Description, Device, DmaRange, Errno, Interest, OpenMode, SourceId, Unregister,
+    BarKind, Description, DmaRange, Errno, Interest, Region, SharedMemory, SourceId, Unregister,
 };
 
-use crate::support::{Call, Log, Probe, alloc, config_write, event, opened, plain};
-
-const PG: u64 = 4096;
-const BUS_MASTER: [u8; 2] = [4, 0];
-
-type Heard = Result<Vec<u8>, Errno>;
-
-/// What the device is to do when it is reset.
-#[derive(Clone)]
-enum Do {
-    Read(u64, usize),
-    Write(u64, Vec<u8>),
-}
-
-fn run(what: &Do, cx: &Context) -> Heard {
-    match what {
-        Do::Read(address, length) => {
-            let mut data = vec![0xaa; *length];
-            cx.dma.read(*address, &mut data).map(|()| data)
-        }
-        Do::Write(address, data) => cx.dma.write(*address, data).map(|()| Vec::new()),
-    }
-}
-
-/// A device that does what it is told in a call that is asked for.
-struct Engine {
-    device: Device,
-    orders: std::sync::mpsc::Sender<Do>,
-    heard: Receiver<Heard>,
-}
-
-impl Engine {
-    /// A PCI function with DMA, open, bus mastering on.
-    fn new() -> Self {
-        let mut engine = Self::of(plain().dma());
-        config_write(&mut engine.device, 4, &BUS_MASTER);
-        engine
-    }
-
-    fn of(description: Description) -> Self {
-        let (orders, todo) = channel();
-        let (sender, heard) = channel();
-        let probe = Probe::acting(&Log::default(), move |_, cx| {
-            for what in todo.try_iter() {
-                sender.send(run(&what, cx)).unwrap();
-            }
-            Ok(())
-        });
-        Self { device: opened(description, probe), orders, heard }
-    }
-
-    /// Has it done in a store to configuration space, of a byte that nothing is behind.
-    fn order(&mut self, what: Do) -> Heard {
-        self.orders.send(what).unwrap();
-        self.device.region_write(7, 0x3c, &[0]).unwrap();
-        self.heard.try_recv().unwrap()
-    }
-
-    fn read(&mut self, address: u64, length: usize) -> Heard {
-        self.order(Do::Read(address, length))
-    }
-
-    fn write(&mut self, address: u64, data: &[u8]) -> Result<(), Errno> {
-        self.order(Do::Write(address, data.to_vec())).map(drop)
-    }
-
-    fn map(&mut self, address: u64, size: u64, file: &File, offset: u64) {
-        let file = Some((file.try_clone().unwrap().into(), offset));
-        self.device.dma_map(range(address, size), file).unwrap();
-    }
-}
-
-/// Readable and writable.
-fn range(address: u64, size: u64) -> DmaRange {
-    DmaRange { address, size, readable: true, writable: true }
-}
-
-fn memfd(name: &str, flags: MemfdFlags) -> OwnedFd {
-    memfd_create(name, flags | MemfdFlags::CLOEXEC).unwrap()
-}
-
-/// Memory as a client shares it: each page full of its number, from 1 on.
-fn memory(name: &str, pages: u8) -> File {
-    let file = File::from(memfd(name, MemfdFlags::ALLOW_SEALING));
-    for page in 0..pages {
-        file.write_all_at(&[page + 1; PG as usize], u64::from(page) * PG).unwrap();
-    }
-    file
-}
-
-fn bytes_at(file: &File, offset: u64, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0; length];
-    file.read_exact_at(&mut bytes, offset).unwrap();
-    bytes
-}
-
-/// The memory again, by a descriptor that is open in another way.
-fn reopened(file: &File, options: &mut OpenOptions) -> File {
-    options.open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap()
-}
-
-/// How many descriptors and mappings of this process are memory of that name.
-fn uses(name: &str) -> usize {
-    let links = std::fs::read_dir("/proc/self/fd").unwrap();
-    let links = links.filter_map(|link| std::fs::read_link(link.unwrap().path()).ok());
-    let mappings = std::fs::read_to_string("/proc/self/maps").unwrap();
-    let named = format!("memfd:{name} ");
-    links.filter(|link| link.to_str().unwrap().contains(&named)).count()
-        + mappings.matches(&named).count()
-}
-
-/// A name that no other test uses.
-fn name() -> String {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    format!("dma-{}", NEXT.fetch_add(1, Ordering::Relaxed))
-}
+use crate::dma_engine::{
+    BUS_MASTER, Do, Engine, PG, bytes_at, memfd, memory, range, reopened, run,
+};
+use crate::support::{Call, Log, Probe, config_write, event, opened, plain};
 
 #[test]
 fn what_is_in_no_map_is_refused_with_efault_and_nothing_is_copied() {
@@ -208,34 +98,49 @@ fn memory_that_the_client_keeps_to_itself_is_refused_with_eopnotsupp() {
 #[test]
 fn files_that_are_open_for_less_are_good_for_less() {
     let mut engine = Engine::new();
-    let memory = memory("less", 3);
+    let memory = memory("less", 2);
     let open = |options: &mut OpenOptions| Some((reopened(&memory, options).into(), 0));
     let read_only = open(OpenOptions::new().read(true));
     let write_only = open(OpenOptions::new().write(true));
-    // Data would go to the file's end, not to its place.
-    let appending = open(OpenOptions::new().read(true).append(true));
-    for (address, file) in [(0x1000, read_only), (0x2000, write_only), (0x3000, appending)] {
-        engine.device.dma_map(range(address, PG), file).unwrap();
-    }
+    engine.device.dma_map(range(0x1000, PG), read_only).unwrap();
+    engine.device.dma_map(range(0x2000, PG), write_only).unwrap();
     assert_eq!(engine.write(0x1000, &[9]), Err(Errno::OPNOTSUPP));
     assert_eq!(engine.read(0x2000, 1), Err(Errno::OPNOTSUPP));
-    assert_eq!(engine.write(0x3000, &[9]), Err(Errno::OPNOTSUPP));
+    assert_eq!(engine.write(0x2000, &[9]), Err(Errno::OPNOTSUPP), "as no mapping could be made");
     assert_eq!(engine.read(0x1000, 1), Ok(vec![1]));
-    assert_eq!(engine.write(0x2000, &[7]), Ok(()));
-    assert_eq!(engine.read(0x3000, 1), Ok(vec![7]));
-    assert_eq!(memory.metadata().unwrap().size(), 3 * PG);
 }
 
 #[test]
-fn memory_of_huge_pages_can_be_read_and_not_written() {
-    let size = MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB;
-    // Not every kernel has them.
-    let Ok(fd) = memfd_create("huge", size | MemfdFlags::CLOEXEC) else { return };
-    rustix::fs::ftruncate(&fd, 2 << 20).unwrap();
+fn a_file_that_is_or_becomes_open_for_appending_is_written_in_its_place() {
     let mut engine = Engine::new();
-    engine.map(0, 2 << 20, &fd.into(), 0);
-    assert_eq!(engine.read(0x1f_fff0, 16), Ok(vec![0; 16]));
-    assert_eq!(engine.write(0, &[1]), Err(Errno::OPNOTSUPP));
+    let memory = memory("appending", 2);
+    let appending = reopened(&memory, OpenOptions::new().read(true).append(true));
+    engine.map(0, PG, &appending, 0);
+    engine.map(PG, PG, &memory, PG);
+    assert_eq!(engine.write(5, &[9]), Ok(()));
+    // The client has the same open file, and changes its flags as it likes.
+    fcntl_setfl(&memory, OFlags::APPEND | OFlags::NONBLOCK).unwrap();
+    assert_eq!(engine.write(PG + 5, &[9]), Ok(()));
+    assert_eq!((engine.read(4, 2), engine.read(PG + 4, 2)), (Ok(vec![1, 9]), Ok(vec![2, 9])));
+    assert_eq!(memory.metadata().unwrap().size(), 2 * PG);
+}
+
+#[test]
+fn memory_of_huge_pages_can_be_reached_like_any_other() {
+    const HUGE: u64 = 2 << 20;
+    let flags = MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB | MemfdFlags::CLOEXEC;
+    // Not every kernel has them, nor every machine two of them left.
+    let Ok(memory) = memfd_create("huge", flags).map(File::from) else { return };
+    memory.set_len(2 * HUGE).unwrap();
+    let mut engine = Engine::new();
+    engine.map(0, 2 * HUGE, &memory, 0);
+    assert_eq!(engine.read(HUGE - 8, 16), Ok(vec![0; 16]));
+    if fallocate(&memory, FallocateFlags::empty(), 0, 2 * HUGE).is_err() {
+        assert_eq!(engine.write(0, &[1]), Err(Errno::IO), "no page is left");
+        return;
+    }
+    assert_eq!(engine.write(HUGE - 4, &[7; 8]), Ok(()));
+    assert_eq!(bytes_at(&memory, HUGE - 5, 10), [0, 7, 7, 7, 7, 7, 7, 7, 7, 0]);
 }
 
 #[test]
@@ -307,127 +212,6 @@ fn a_file_that_is_sealed_against_writing_can_be_read() {
         assert_eq!(engine.write(0, &[9]), Err(Errno::ACCESS), "{seal:?}");
         assert_eq!(engine.read(0, 2), Ok(vec![7, 1]), "{seal:?}");
     }
-}
-
-#[test]
-fn maps_that_cannot_be_are_refused_and_their_files_closed() {
-    let mut engine = Engine::new();
-    let name = name();
-    let memory = memory(&name, 4);
-    engine.map(0x4000, 2 * PG, &memory, 0);
-    assert_eq!(uses(&name), 2);
-    let neither = DmaRange { readable: false, writable: false, ..range(0, PG) };
-    for (what, range, offset, errno) in [
-        ("nothing", range(0, 0), 0, Errno::INVAL),
-        ("neither read nor write", neither, 0, Errno::INVAL),
-        ("over the top", range(u64::MAX, 2), 0, Errno::INVAL),
-        ("beyond any file", range(0, PG), u64::MAX, Errno::INVAL),
-        ("the very same", range(0x4000, 2 * PG), 0, Errno::EXIST),
-        ("inside", range(0x5000, PG), 0, Errno::EXIST),
-        ("its first byte", range(0x3000, PG + 1), 0, Errno::EXIST),
-        ("its last byte", range(0x5fff, PG), 0, Errno::EXIST),
-        ("around", range(0, 1 << 40), 0, Errno::EXIST),
-    ] {
-        let other = memory.try_clone().unwrap();
-        let refused = engine.device.dma_map(range, Some((other.into(), offset)));
-        assert_eq!(refused, Err(errno), "{what}");
-        assert_eq!((engine.device.dma().num_maps(), uses(&name)), (1, 2), "{what}");
-    }
-}
-
-#[test]
-fn an_unmap_that_matches_no_map_exactly_is_refused_with_enoent() {
-    let mut engine = Engine::new();
-    let memory = memory("enoent", 2);
-    engine.map(0x4000, 2 * PG, &memory, 0);
-    for (address, size) in
-        [(0x4000, PG), (0x5000, PG), (0x4000, 3 * PG), (0, 0), (0x4000, 0), (0x4000, u64::MAX)]
-    {
-        assert_eq!(engine.device.dma_unmap(address, size), Err(Errno::NOENT), "{address:#x}");
-    }
-    assert_eq!(engine.read(0x4000, 0x2000).map(|data| data.len()), Ok(0x2000));
-    assert_eq!(engine.device.dma_unmap(0x4000, 2 * PG), Ok(()));
-    assert_eq!(engine.device.dma_unmap(0x4000, 2 * PG), Err(Errno::NOENT));
-    assert_eq!(engine.read(0x4000, 1), Err(Errno::FAULT));
-}
-
-#[test]
-fn there_are_65535_maps_and_no_more() {
-    let mut engine = Engine::new();
-    let memory = memory("65535", 1);
-    let file = || Some((memory.try_clone().unwrap().into(), 0));
-    for n in 0..65535 {
-        assert_eq!(engine.device.dma_map(range(n * PG, PG), file()), Ok(()), "map {n}");
-    }
-    assert_eq!(engine.device.dma_map(range(65535 * PG, PG), file()), Err(Errno::NOSPC));
-    assert_eq!(engine.read(65534 * PG, 1), Ok(vec![1]));
-    engine.device.dma_unmap_all();
-    assert_eq!(engine.device.dma().num_maps(), 0);
-    assert_eq!(engine.device.dma_map(range(0, PG), file()), Ok(()));
-}
-
-#[test]
-fn no_file_is_kept_for_a_device_that_does_no_dma() {
-    let mut engine = Engine::of(plain());
-    config_write(&mut engine.device, 4, &BUS_MASTER);
-    let name = name();
-    let memory = memory(&name, 1);
-    engine.map(0, PG, &memory, 0);
-    assert_eq!(uses(&name), 1);
-    assert_eq!(engine.device.dma().num_maps(), 1);
-    assert_eq!(engine.read(0, 1), Err(Errno::OPNOTSUPP));
-    assert_eq!(engine.write(0, &[1]), Err(Errno::OPNOTSUPP));
-}
-
-#[test]
-fn a_file_is_kept_once_however_often_it_is_sent_until_its_last_map_goes() {
-    let mut engine = Engine::new();
-    let name = name();
-    let memory = memory(&name, 8);
-    for page in 0..8 {
-        let again = reopened(&memory, OpenOptions::new().read(true).write(true));
-        engine.map(page * PG, PG, &again, (7 - page) * PG);
-    }
-    assert_eq!(uses(&name), 2, "the test's and one more; not mapped into memory");
-    // What is open for reading only is no substitute for it, nor the other way round.
-    let read_only = reopened(&memory, OpenOptions::new().read(true));
-    engine.map(8 * PG, PG, &read_only, 0);
-    drop(read_only);
-    assert_eq!(uses(&name), 3);
-    assert_eq!(engine.write(8 * PG, &[1]), Err(Errno::OPNOTSUPP));
-    for page in 0..8 {
-        assert_eq!(engine.read(page * PG, 1), Ok(vec![8 - page as u8]));
-        engine.device.dma_unmap(page * PG, PG).unwrap();
-        assert_eq!(engine.read(page * PG, 1), Err(Errno::FAULT));
-        assert_eq!(uses(&name), if page == 7 { 2 } else { 3 }, "page {page}");
-    }
-    assert_eq!(engine.read(8 * PG, 1), Ok(vec![1]));
-}
-
-#[test]
-fn of_16_files_at_a_time_one_more_is_refused_with_emfile() {
-    let mut engine = Engine::new();
-    let name = name();
-    let files: Vec<_> = (0..17).map(|_| memory(&name, 2)).collect();
-    for (address, file) in (0u64..).step_by(0x2000).zip(&files[..16]) {
-        engine.map(address, PG, file, 0);
-    }
-    assert_eq!(uses(&name), 17 + 16);
-    let map = |engine: &mut Engine, address: u64, file: &File| {
-        engine.device.dma_map(range(address, PG), Some((file.try_clone().unwrap().into(), PG)))
-    };
-    assert_eq!(map(&mut engine, 0x10_0000, &files[16]), Err(Errno::MFILE));
-    assert_eq!((uses(&name), engine.device.dma().num_maps()), (17 + 16, 16));
-    // Further maps of those that are there, and of memory out of reach, need none.
-    assert_eq!(map(&mut engine, 0x10_0000, &files[3]), Ok(()));
-    assert_eq!(engine.device.dma_map(range(0x20_0000, PG), None), Ok(()));
-    assert_eq!(uses(&name), 17 + 16);
-    // One goes with its last map, and there is room.
-    engine.device.dma_unmap(5 * 0x2000, PG).unwrap();
-    assert_eq!(map(&mut engine, 0x30_0000, &files[16]), Ok(()));
-    engine.device.dma_unmap(3 * 0x2000, PG).unwrap();
-    assert_eq!(map(&mut engine, 0x40_0000, &files[5]), Err(Errno::MFILE), "3 has another map");
-    assert_eq!(engine.read(0x30_0000, 1), Ok(vec![2]));
 }
 
 #[test]
@@ -510,7 +294,6 @@ fn a_hole_reads_as_zeroes_stays_one_and_can_be_written() {
 
 #[test]
 fn what_one_side_writes_the_other_reads_at_once_by_the_file_or_by_its_mapping() {
-    use vfio_device::SharedMemory;
     let mut engine = Engine::new();
     // A client's memory, as this crate makes it: mapped there, copied here.
     let memory = SharedMemory::new("both", PG).unwrap();
@@ -533,7 +316,7 @@ fn a_device_may_do_it_in_any_of_its_calls_while_it_is_open() {
     let mut event = Some(event().1);
     let probe = Probe::acting(&log, move |call, cx| {
         if let Call::Reset = call {
-            cx.timers.start(1, std::time::Duration::ZERO);
+            cx.timers.start(1, Duration::ZERO);
             if let Some(event) = event.take() {
                 cx.sources.watch(1, event, Interest::READ);
             }
@@ -541,8 +324,7 @@ fn a_device_may_do_it_in_any_of_its_calls_while_it_is_open() {
         sender.send(run(&Do::Read(0, 1), cx)).unwrap();
         Ok(())
     });
-    let description =
-        plain().dma().bar(0, vfio_device::BarKind::Memory32, vfio_device::Region::trapped(16));
+    let description = plain().dma().bar(0, BarKind::Memory32, Region::trapped(16));
     let mut device = opened(description, probe);
     device.dma_map(range(0, PG), Some((memory("any", 1).into(), 0))).unwrap();
     assert_eq!(heard.try_iter().last(), Some(Err(Errno::NODEV)), "in open there are no maps yet");
@@ -561,56 +343,4 @@ fn a_device_may_do_it_in_any_of_its_calls_while_it_is_open() {
     device.close();
     assert_eq!(log.take(), ["close"]);
     assert_eq!(heard.try_iter().collect::<Vec<_>>(), vec![Ok(vec![1]); 7]);
-}
-
-#[test]
-fn close_takes_the_maps_down_and_their_files_with_them() {
-    let mut engine = Engine::new();
-    let name = name();
-    let memory = memory(&name, 1);
-    engine.map(0, PG, &memory, 0);
-    engine.device.close();
-    assert_eq!((uses(&name), engine.device.dma().num_maps()), (1, 0));
-    engine.device.open(OpenMode::Exclusive).unwrap();
-    assert_eq!(
-        engine.read(0, 1),
-        Err(Errno::FAULT),
-        "bus mastering is the device's state, and stays"
-    );
-    engine.map(0, PG, &memory, 0);
-    assert_eq!(engine.read(0, 1), Ok(vec![1]));
-}
-
-#[test]
-fn of_shared_users_the_last_takes_the_maps_with_him() {
-    let mut device = alloc(&vfio_device::Vfio::new(), plain().dma(), Probe::new(&Log::default()));
-    device.register().unwrap();
-    device.open(OpenMode::Shared).unwrap();
-    device.open(OpenMode::Shared).unwrap();
-    device.dma_map(range(0, PG), None).unwrap();
-    device.close();
-    assert_eq!(device.dma().num_maps(), 1);
-    device.close();
-    assert_eq!(device.dma().num_maps(), 0);
-}
-
-#[test]
-fn a_device_that_goes_or_has_gone_keeps_no_file() {
-    let name = name();
-    let memory = memory(&name, 1);
-    let mut engine = Engine::new();
-    engine.map(0, PG, &memory, 0);
-    assert_eq!(engine.device.unregister(), Unregister::InUse);
-    engine.map(PG, PG, &memory, 0);
-    engine.device.close();
-    assert_eq!(engine.device.unregister(), Unregister::Done);
-    let file = Some((memory.try_clone().unwrap().into(), 0));
-    assert_eq!(engine.device.dma_map(range(0, PG), file), Err(Errno::NODEV));
-    assert_eq!(engine.device.dma_unmap(0, PG), Err(Errno::NODEV));
-    assert_eq!((uses(&name), engine.device.dma().num_maps()), (1, 0));
-
-    let mut engine = Engine::new();
-    engine.map(0, PG, &memory, 0);
-    drop(engine);
-    assert_eq!(uses(&name), 1);
 }

@@ -4,6 +4,8 @@
 mod config_space;
 mod description;
 mod dma;
+mod dma_engine;
+mod dma_maps;
 mod events;
 mod function_reset;
 mod hostile;
