@@ -4,7 +4,10 @@
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{
@@ -199,6 +202,32 @@ fn a_file_that_has_become_shorter_is_eio_and_is_not_made_longer() {
     }
     memory.set_len(4 * PG).unwrap();
     assert_eq!(engine.read(0, 4 * 4096), Ok(vec![0; 4 * 4096]), "long again, and empty");
+}
+
+#[test]
+fn a_client_that_truncates_its_file_again_and_again_does_no_harm() {
+    let mut engine = Engine::new();
+    let memory = memory("again", 4);
+    engine.map(0, 4 * PG, &memory, 0);
+    let (client, end) = (memory.try_clone().unwrap(), Arc::new(AtomicBool::new(false)));
+    let ended = Arc::clone(&end);
+    let client = thread::spawn(move || {
+        while !ended.load(Ordering::Relaxed) {
+            [0, 4 * PG, PG, 4 * PG].iter().for_each(|length| client.set_len(*length).unwrap());
+        }
+    });
+    for round in 0..3000 {
+        let written = engine.write(PG - 4, &[7; 3 * 4096]);
+        let read = engine.read(PG - 4, 3 * 4096).map(drop);
+        for result in [written, read] {
+            assert!(matches!(result, Ok(()) | Err(Errno::IO)), "{result:?} in round {round}");
+        }
+    }
+    end.store(true, Ordering::Relaxed);
+    client.join().unwrap();
+    memory.set_len(4 * PG).unwrap();
+    assert_eq!(engine.write(PG - 4, &[9; 3 * 4096]), Ok(()));
+    assert_eq!(bytes_at(&memory, PG - 4, 3 * 4096), [9; 3 * 4096]);
 }
 
 #[test]
