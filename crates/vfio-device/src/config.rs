@@ -12,6 +12,8 @@ pub(crate) const CAPABILITIES_POINTER: usize = 0x34;
 pub(crate) const STATUS_CAPABILITIES: u8 = 0x10;
 /// Status bit 3: an INTx is asserted (whether or not Interrupt Disable holds it back).
 pub(crate) const STATUS_INTERRUPT: u8 = 0x08;
+/// Command bit 2: Bus Master Enable.
+pub(crate) const COMMAND_BUS_MASTER: u8 = 0x04;
 /// Bit 2 of the command register's upper byte (bit 10): Interrupt Disable.
 pub(crate) const COMMAND_HI_INTX_DISABLE: u8 = 0x04;
 

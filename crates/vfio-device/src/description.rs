@@ -29,6 +29,7 @@ pub struct Description {
     pub(crate) regions: Vec<Region>,
     pub(crate) irqs: Vec<IrqInfo>,
     pub(crate) can_reset: bool,
+    pub(crate) does_dma: bool,
 }
 
 /// A [`Description`] that has been checked.
@@ -39,6 +40,7 @@ pub struct Built {
     pub(crate) regions: Vec<Region>,
     pub(crate) irqs: Vec<IrqInfo>,
     pub(crate) can_reset: bool,
+    pub(crate) does_dma: bool,
 }
 
 impl Description {
@@ -55,12 +57,13 @@ impl Description {
             regions: vec![Region::absent(); PCI_REGIONS as usize],
             irqs,
             can_reset: true,
+            does_dma: false,
         }
     }
 
     /// A device of another bus (platform, amba, ap, ccw): no region and no irq but those that are added.
     pub fn other() -> Self {
-        Self { pci: None, regions: Vec::new(), irqs: Vec::new(), can_reset: true }
+        Self { pci: None, regions: Vec::new(), irqs: Vec::new(), can_reset: true, does_dma: false }
     }
 
     /// Puts a region at `index`; those below it that are not yet there are absent. Of a PCI function: VGA and
@@ -96,6 +99,13 @@ impl Description {
         self
     }
 
+    /// The device reads and writes the client's memory ([`Dma`](crate::Dma)). Without this no file of the client's is
+    /// kept, and all of its memory is out of reach (`EOPNOTSUPP`).
+    pub fn dma(mut self) -> Self {
+        self.does_dma = true;
+        self
+    }
+
     /// Checks all of it and ends the building.
     ///
     /// # Errors
@@ -108,8 +118,9 @@ impl Description {
             }
             None => (None, self.regions),
         };
+        let Self { irqs, can_reset, does_dma, .. } = self;
         let controls = Controls::default();
-        let built = Built { config, controls, regions, irqs: self.irqs, can_reset: self.can_reset };
+        let built = Built { config, controls, regions, irqs, can_reset, does_dma };
         validate::check(&built)?;
         let controls = built.config.as_ref().map(Controls::find).unwrap_or_default();
         Ok(Built { controls, ..built })

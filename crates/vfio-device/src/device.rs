@@ -13,7 +13,7 @@ use crate::object::{DeviceRef, Registration, State, lock};
 use crate::ops::{Context, VfioDevice};
 use crate::pci::Controls;
 use crate::region::Region;
-use crate::{ConfigSpace, Errno, Interest, SourceId, Sources, Timers};
+use crate::{ConfigSpace, Dma, DmaRange, Errno, Interest, SourceId, Sources, Timers};
 
 /// How a user wants the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,7 @@ impl Device {
                 timers: Timers::default(),
                 sources: Sources::default(),
                 config: built.config.unwrap_or_else(|| ConfigSpace::new(0)),
+                dma: Dma::new(built.does_dma),
             },
             regions: built.regions,
             controls: built.controls,
@@ -137,6 +138,7 @@ impl Device {
                 ops.close(&mut self.cx);
             }
             self.cx.irqs.close(&mut self.cx.sources);
+            self.cx.dma.unmap_all();
         }
         let registration = self.users.pop();
         self.publish_open_count();
@@ -175,6 +177,7 @@ impl Device {
     fn retire(&mut self) {
         self.cx.timers.stop_all();
         self.cx.sources.remove_all();
+        self.cx.dma.unmap_all();
         if let Some(ops) = self.ops.take() {
             self.object.leave(ops);
         }
@@ -203,8 +206,8 @@ impl Drop for Device {
     }
 }
 
-/// What a client asks for. Once the device is unregistered and nobody uses it, accesses and interrupt set-up are refused
-/// with `ENODEV`.
+/// What a client asks for. Once the device is unregistered and nobody uses it, accesses, interrupt set-up and DMA maps are
+/// refused with `ENODEV`.
 impl Device {
     /// Whether it is a PCI device (`VFIO_DEVICE_FLAGS_PCI`).
     pub fn is_pci(&self) -> bool {
@@ -251,6 +254,43 @@ impl Device {
             return Err(Errno::NODEV);
         }
         self.cx.irqs.set((index, action), range, data, &mut self.cx.sources)
+    }
+
+    /// The memory that the client lets the device reach.
+    pub fn dma(&self) -> &Dma {
+        &self.cx.dma
+    }
+
+    /// `VFIO_IOMMU_MAP_DMA`: the device may reach `range`. Its bytes lie in `file`, from an offset on; without one, or in
+    /// one that is no memory, they are out of the device's reach, and the map is made all the same. The file is kept
+    /// until the last map in it has gone, if the device [does DMA](crate::Description::dma), and else closed at once.
+    ///
+    /// # Errors
+    /// `EINVAL` for no bytes, bytes past the end of the address space or of any file, and for neither read nor write;
+    /// `EEXIST` over an earlier map; `ENOSPC` when there are [`MAX_MAPS`](Dma::MAX_MAPS); `EMFILE` for a file more than
+    /// [`MAX_FILES`](Dma::MAX_FILES).
+    pub fn dma_map(&mut self, range: DmaRange, file: Option<(OwnedFd, u64)>) -> Result<(), Errno> {
+        if self.ops.is_none() {
+            return Err(Errno::NODEV);
+        }
+        self.cx.dma.map(range, file)
+    }
+
+    /// `VFIO_IOMMU_UNMAP_DMA`: takes one map back. When this returns the device cannot reach it any more, and holds
+    /// nothing of it.
+    ///
+    /// # Errors
+    /// `ENOENT` if no map has exactly this address and size.
+    pub fn dma_unmap(&mut self, address: u64, size: u64) -> Result<(), Errno> {
+        if self.ops.is_none() {
+            return Err(Errno::NODEV);
+        }
+        self.cx.dma.unmap(address, size)
+    }
+
+    /// The same with all maps (`VFIO_DMA_UNMAP_FLAG_ALL`), even if there are none.
+    pub fn dma_unmap_all(&mut self) {
+        self.cx.dma.unmap_all();
     }
 
     /// Has `decide` say what becomes of each interrupt that is about to go out, for tests of those who receive them.

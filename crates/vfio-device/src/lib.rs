@@ -44,6 +44,7 @@
 //! | an access to [mapped](Region::mapped) bytes | the core, or nobody: the client has mapped [`SharedMemory`] |
 //! | an access across both ([sparse](Region::sparse)) | each part as above |
 //! | sets interrupts up, masks, unmasks, fires by hand | the core ([`Irqs`]); the device only states what holds |
+//! | lets the device reach its memory | the core keeps the maps, the device reads and writes through them ([`Dma`]) |
 //! | resets | the core: configuration space, levels, timers; then the device: [`reset`](VfioDevice::reset) |
 //! | a host descriptor is ready, a time has come | the device: [`ready`](VfioDevice::ready), [`timer`](VfioDevice::timer) |
 //! | comes and goes | the device, first and last only: [`open`](VfioDevice::open), [`close`](VfioDevice::close) |
@@ -136,6 +137,7 @@
 //!   kernel answers to `VFIO_DEVICE_QUERY_GFX_PLANE`; vfio-user has no such message, so a viewer on the host asks for it.
 //! * **Migration**: [`VfioDevice::migration`] returns the device's [`Migration`], which saves and loads its registers.
 //!   No client migrates over vfio-user yet.
+//! * **DMA**: [`Description::dma`] says that the device does it, [`Context::dma`](Context) does it.
 //! * **A back end on the host**: [`Context::sources`](Context) for descriptors, [`Context::timers`](Context) for times.
 //! * **What a driver shares between its devices**: a [`Pool`] whose [`Share`] is a field of the private state, or any
 //!   `Arc` of the driver's own. It goes back when `release` drops it.
@@ -147,6 +149,7 @@ mod config;
 mod description;
 mod device;
 mod display;
+mod dma;
 mod irq;
 mod mdev;
 mod memory;
@@ -166,6 +169,7 @@ pub use config::ConfigSpace;
 pub use description::{BAR0, Built, CONFIG, Description, PCI_IRQS, PCI_REGIONS, ROM, VGA};
 pub use device::{Device, OpenMode, Unregister};
 pub use display::Plane;
+pub use dma::{Dma, DmaRange};
 pub use irq::{
     ERR, Firing, INTX, IrqAction, IrqData, IrqFlags, IrqInfo, IrqIntercept, Irqs, MSI, MSIX, REQ,
 };

@@ -3,7 +3,7 @@
 use crate::display::Plane;
 use crate::irq::REQ;
 use crate::migration::Migration;
-use crate::{ConfigSpace, Errno, Interest, Irqs, Sources, Timers};
+use crate::{ConfigSpace, Dma, Errno, Interest, Irqs, Sources, Timers};
 
 /// What the core keeps for a device and lends it for the time of a call.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Context {
     pub sources: Sources,
     /// PCI configuration space; empty for a device of another bus.
     pub config: ConfigSpace,
+    /// The memory that the client lets the device read and write: guest memory.
+    pub dma: Dma,
 }
 
 /// What a device does: `struct vfio_device_ops`, less all that the core can answer from the
@@ -34,7 +36,7 @@ pub trait VfioDevice: Send {
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8], cx: &mut Context);
 
     /// `VFIO_DEVICE_RESET`. Configuration space is back at its reset values already;
-    /// levels are low, timers stopped. What the client set up (where interrupts go, which are masked) stays.
+    /// levels are low, timers stopped. What the client set up (where interrupts go, which are masked, DMA maps) stays.
     fn reset(&mut self, cx: &mut Context);
 
     /// The first user comes: open count 0 to 1.

@@ -159,6 +159,9 @@ refusals! {
     DmaExists { address: u64, size: u64 } = EEXIST, STAYS, "DMA map {address:#x}+{size:#x} overlaps an earlier one";
     /// `max_dma_maps` reached.
     DmaFull { limit: usize } = ENOSPC, STAYS, "there are {limit} DMA maps already";
+    /// Files of memory that the device can reach are kept open until their maps go, and descriptors are the process's,
+    /// not the client's. A VMM has a file or two of guest memory, each mapped in pieces; those count once.
+    DmaFiles { limit: usize } = ENOSPC, STAYS, "there are DMA maps of {limit} files already";
     /// A pipe, a socket, an eventfd, a directory, a device, an `O_PATH` descriptor.
     DmaNotAFile = EINVAL, STAYS, "DMA map's descriptor is not that of a regular file";
     /// Opened for less than the map's flags say.
@@ -169,6 +172,8 @@ refusals! {
     DmaUnknown { address: u64, size: u64 } = ENOENT, STAYS, "there is no DMA map {address:#x}+{size:#x}";
     /// `GET_DIRTY_BITMAP`, while no tracking can be on.
     DmaNotTracked = EINVAL, STAYS, "dirty pages are not tracked";
+    /// The device was unregistered under the client's hands.
+    NoDevice = ENODEV, STAYS, "the device is not there any more";
 }
 
 impl Refusal {

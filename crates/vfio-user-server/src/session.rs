@@ -7,7 +7,7 @@
 use vfio_device::{Device, Errno, IrqData, OpenMode};
 
 use crate::command::Command;
-use crate::dma::DmaMaps;
+use crate::dma;
 use crate::refusal::Refusal;
 use crate::region_info;
 pub use crate::transport::Fds;
@@ -84,7 +84,6 @@ impl Answer {
 #[derive(Debug, Default)]
 pub struct Session {
     agreed: Option<Proposal>,
-    dma: DmaMaps,
 }
 
 impl Session {
@@ -130,8 +129,8 @@ impl Session {
                 region_write_multi(device, message, out)
             }
             Command::Version => Err(Refusal::SecondVersion),
-            Command::DmaMap => self.dma_map(message, fds),
-            Command::DmaUnmap => self.dma_unmap(message, out),
+            Command::DmaMap => dma_map(device, message, fds),
+            Command::DmaUnmap => dma_unmap(device, message, out),
             Command::DeviceGetInfo => device_info(device, message, out),
             Command::DeviceGetRegionInfo => {
                 let request = message.fixed()?;
@@ -175,25 +174,6 @@ impl Session {
         self.agreed = Some(proposal);
         Ok(Answer { body, region_fd: None })
     }
-
-    fn dma_map(&mut self, message: Message<'_>, fds: &mut Fds) -> Result<Answer, Refusal> {
-        let request: DmaMap = message.fixed()?;
-        if fds.len() > 1 {
-            return Err(Refusal::Descriptors { count: fds.len() });
-        }
-        self.dma.map(&request, fds.take_only())?;
-        Ok(Answer::EMPTY)
-    }
-
-    fn dma_unmap(&mut self, message: Message<'_>, out: &mut [u8]) -> Result<Answer, Refusal> {
-        let (request, rest) = DmaUnmap::decode(message.body).ok_or_else(|| message.wrong_size())?;
-        let with_bitmap = request.flags & DmaUnmap::GET_DIRTY_BITMAP != 0;
-        if rest.len() != if with_bitmap { DirtyBitmap::SIZE } else { 0 } {
-            return Err(message.wrong_size());
-        }
-        self.dma.unmap(&request)?;
-        Ok(Answer::up_to(out.len(), request.encode(out)))
-    }
 }
 
 /// A command and its body.
@@ -223,6 +203,25 @@ impl Message<'_> {
 
 fn check_argsz(argsz: u32, least: usize) -> Result<(), Refusal> {
     if (argsz as usize) < least { Err(Refusal::Argsz { argsz }) } else { Ok(()) }
+}
+
+fn dma_map(device: &mut Device, message: Message<'_>, fds: &mut Fds) -> Result<Answer, Refusal> {
+    let request: DmaMap = message.fixed()?;
+    if fds.len() > 1 {
+        return Err(Refusal::Descriptors { count: fds.len() });
+    }
+    dma::map(device, &request, fds.take_only())?;
+    Ok(Answer::EMPTY)
+}
+
+fn dma_unmap(device: &mut Device, message: Message<'_>, out: &mut [u8]) -> Result<Answer, Refusal> {
+    let (request, rest) = DmaUnmap::decode(message.body).ok_or_else(|| message.wrong_size())?;
+    let with_bitmap = request.flags & DmaUnmap::GET_DIRTY_BITMAP != 0;
+    if rest.len() != if with_bitmap { DirtyBitmap::SIZE } else { 0 } {
+        return Err(message.wrong_size());
+    }
+    dma::unmap(device, &request)?;
+    Ok(Answer::up_to(out.len(), request.encode(out)))
 }
 
 fn device_info(device: &Device, message: Message<'_>, out: &mut [u8]) -> Result<Answer, Refusal> {

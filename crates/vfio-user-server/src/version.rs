@@ -5,6 +5,7 @@
 //! type or out of range is refused, an unknown one is ignored. Of a key given twice the last counts.
 
 use serde_json::{Map, Value};
+use vfio_device::Dma;
 
 use crate::refusal::Refusal;
 use crate::wire::Version;
@@ -16,7 +17,9 @@ pub const MAX_MSG_FDS: usize = 16;
 /// Largest `count` of a transfer, bytes: the spec's default.
 pub const MAX_DATA_XFER_SIZE: u32 = 1 << 20;
 /// DMA maps at one time: the spec's default, and the most that QEMU accepts.
-pub const MAX_DMA_MAPS: usize = 65535;
+pub const MAX_DMA_MAPS: usize = Dma::MAX_MAPS;
+/// Files of memory that a device with DMA keeps open for its client, at one time.
+pub const MAX_DMA_FILES: usize = Dma::MAX_FILES;
 /// Smallest unit of a DMA map, bytes.
 pub const PAGE_SIZE: u64 = 4096;
 /// Most descriptors a message that a proposal may name. Linux passes no more than 253; libvfio-user draws this line.

@@ -2,6 +2,9 @@
 
 #![cfg(test)]
 
+#[path = "common/server.rs"]
+mod server;
+
 use std::fs::{File, read_dir};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -10,7 +13,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use vfio_user_server::dma::DmaMaps;
+use vfio_device::{Description, Vfio};
+use vfio_user_server::dma;
 use vfio_user_server::transport::{Fds, Received, receive, send};
 use vfio_user_server::wire::DmaMap;
 
@@ -130,12 +134,13 @@ fn sending_a_descriptor_keeps_it_open() {
 }
 
 #[test]
-fn a_dma_map_s_descriptor_is_closed_whether_accepted_or_refused() {
+fn a_dma_map_s_descriptor_is_closed_whether_accepted_or_refused_if_the_device_does_no_dma() {
     let _alone = alone();
     let memory = file();
     memory.set_len(0x4000).unwrap();
     let before = open();
-    let mut maps = DmaMaps::new();
+    let made = (Description::pci(1, 2), Box::new(server::Ram::default()) as Box<_>);
+    let mut device = Vfio::new().alloc(|_| Ok(made)).unwrap();
     let good = DmaMap { argsz: 32, flags: 3, offset: 0, address: 0, size: 0x4000 };
     for (name, request, errno) in [
         ("accepted", good, None),
@@ -143,7 +148,7 @@ fn a_dma_map_s_descriptor_is_closed_whether_accepted_or_refused() {
         ("argsz", DmaMap { argsz: 0, ..good }, Some(22)),
         ("past the end", DmaMap { size: 0x5000, ..good }, Some(22)),
     ] {
-        let result = maps.map(&request, Some(memory.try_clone().unwrap().into()));
+        let result = dma::map(&mut device, &request, Some(memory.try_clone().unwrap().into()));
         assert_eq!(result.err().map(|refusal| refusal.errno()), errno, "{name}");
         assert_eq!(open(), before, "{name}");
     }

@@ -1,6 +1,10 @@
-//! DMA_MAP and DMA_UNMAP, refusals first.
+//! DMA_MAP and DMA_UNMAP, refusals first. (What a device reaches by them is in `dma_device.rs` and in the contract of
+//! the core.)
 
 #![cfg(test)]
+
+#[path = "common/server.rs"]
+mod server;
 
 use std::fs::{File, OpenOptions};
 use std::io::pipe;
@@ -9,7 +13,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 
 use rustix::fs::{MemfdFlags, memfd_create};
-use vfio_user_server::dma::DmaMaps;
+use vfio_device::{Description, Device, OpenMode, Vfio};
+use vfio_user_server::dma;
 use vfio_user_server::refusal::Refusal;
 use vfio_user_server::wire::{DmaMap, DmaUnmap};
 
@@ -36,17 +41,55 @@ fn reopened(file: &File, options: &mut OpenOptions) -> File {
     options.open(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap()
 }
 
+/// A device, with or without DMA, as its client sees it from here.
+struct Maps(Device);
+
+impl Maps {
+    fn new() -> Self {
+        Self::of(Description::pci(1, 2).dma())
+    }
+
+    fn of(description: Description) -> Self {
+        let made = (description, Box::new(server::Ram::default()) as Box<_>);
+        let mut device = Vfio::new().alloc(|_| Ok(made)).unwrap();
+        device.register().unwrap();
+        device.open(OpenMode::Exclusive).unwrap();
+        Self(device)
+    }
+
+    fn map(&mut self, request: &DmaMap, file: Option<OwnedFd>) -> Result<(), Refusal> {
+        dma::map(&mut self.0, request, file)
+    }
+
+    fn unmap(&mut self, request: &DmaUnmap) -> Result<(), Refusal> {
+        dma::unmap(&mut self.0, request)
+    }
+
+    fn len(&self) -> usize {
+        self.0.dma().num_maps()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
 /// Maps into an empty table, which a refusal must leave empty.
 fn map(request: &DmaMap, file: Option<OwnedFd>) -> Result<(), Refusal> {
-    let mut maps = DmaMaps::new();
-    let result = maps.map(request, file);
-    assert_eq!(maps.len(), usize::from(result.is_ok()));
-    result
+    let of_both = [Description::pci(1, 2), Description::pci(1, 2).dma()].map(|description| {
+        let mut maps = Maps::of(description);
+        let file = file.as_ref().map(|file| file.try_clone().unwrap());
+        let result = maps.map(request, file);
+        assert_eq!(maps.len(), usize::from(result.is_ok()));
+        result
+    });
+    assert_eq!(of_both[0], of_both[1], "without DMA, and with it");
+    of_both[0]
 }
 
 /// A table with [`MAP`] in it.
-fn mapped() -> DmaMaps {
-    let mut maps = DmaMaps::new();
+fn mapped() -> Maps {
+    let mut maps = Maps::new();
     assert_eq!(maps.map(&MAP, None), Ok(()));
     maps
 }
@@ -207,7 +250,7 @@ fn of_all_maps_of_8_pages_exactly_those_that_meet_no_page_of_two_others_fit() {
             continue;
         }
         for three in ranges() {
-            let mut maps = DmaMaps::new();
+            let mut maps = Maps::new();
             assert_eq!(
                 (maps.map(&request(one), None), maps.map(&request(two), None)),
                 (Ok(()), Ok(()))
@@ -233,7 +276,7 @@ fn a_repeat_with_other_attributes_is_refused_as_well() {
 
 #[test]
 fn the_table_holds_65535_maps_and_no_more() {
-    let mut maps = DmaMaps::new();
+    let mut maps = Maps::new();
     let nth = |n: u64| DmaMap { address: n * PG, size: PG, ..MAP };
     for n in 0..65535 {
         assert_eq!(maps.map(&nth(n), None), Ok(()), "map {n}");
@@ -313,7 +356,7 @@ fn an_unmap_with_other_flags_is_refused() {
 fn guest_memory_is_mapped_as_qemu_maps_it() {
     // q35 with 6 GiB: RAM below and above the 4 GiB hole from one file, and flash without a file.
     let ram = memory(6 << 30);
-    let mut maps = DmaMaps::new();
+    let mut maps = Maps::new();
     for (name, request, file) in [
         ("low RAM", DmaMap { address: 0, size: 2 << 30, ..MAP }, Some(&ram)),
         (
@@ -344,7 +387,7 @@ fn neighbours_do_not_overlap() {
 
 #[test]
 fn a_map_may_reach_the_top_of_the_address_space() {
-    let mut maps = DmaMaps::new();
+    let mut maps = Maps::new();
     let top = DmaMap { address: 0u64.wrapping_sub(PG), size: PG, ..MAP };
     assert_eq!(maps.map(&top, None), Ok(()));
     assert_eq!(maps.map(&top, None).map_err(|refusal| refusal.errno()), Err(17));
@@ -356,7 +399,7 @@ fn a_map_may_reach_the_top_of_the_address_space() {
 #[test]
 fn memory_comes_and_goes_as_firmware_makes_it() {
     let ram = memory(16 * PG);
-    let mut maps = DmaMaps::new();
+    let mut maps = Maps::new();
     for round in 0..20 {
         let pieces = if round % 2 == 0 { [(0, 16), (32, 4)] } else { [(0, 10), (10, 6)] };
         for (page, pages) in pieces {
@@ -389,6 +432,6 @@ fn everything_can_be_unmapped_at_once_even_nothing() {
 #[test]
 fn a_client_s_leaving_clears_the_table() {
     let mut maps = mapped();
-    maps.clear();
+    maps.0.close();
     assert!(maps.is_empty());
 }

@@ -10,6 +10,7 @@ const EIO: i32 = 5;
 const EACCES: i32 = 13;
 const EBUSY: i32 = 16;
 const EEXIST: i32 = 17;
+const ENODEV: i32 = 19;
 const EINVAL: i32 = 22;
 const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
@@ -43,10 +44,12 @@ fn each_refusal_has_its_errno_and_its_consequence() {
         (Refusal::NotAnEventfd, EINVAL, false),
         (Refusal::DmaExists { address, size }, EEXIST, false),
         (Refusal::DmaFull { limit: 65535 }, ENOSPC, false),
+        (Refusal::DmaFiles { limit: 16 }, ENOSPC, false),
         (Refusal::DmaNotAFile, EINVAL, false),
         (Refusal::DmaAccess { flags: 3 }, EACCES, false),
         (Refusal::DmaUnknown { address, size }, ENOENT, false),
         (Refusal::Injected { errno: 71 }, 71, false),
+        (Refusal::NoDevice, ENODEV, false),
     ];
     for (refusal, errno, ends) in table {
         assert_eq!((refusal.errno(), refusal.ends_session()), (errno, ends), "{refusal}");

@@ -2,7 +2,9 @@
 
 use super::Device;
 use crate::Errno;
-use crate::config::{COMMAND, COMMAND_HI_INTX_DISABLE, STATUS, STATUS_INTERRUPT};
+use crate::config::{
+    COMMAND, COMMAND_BUS_MASTER, COMMAND_HI_INTX_DISABLE, STATUS, STATUS_INTERRUPT,
+};
 use crate::description::CONFIG;
 use crate::irq::INTX;
 use crate::region::Part;
@@ -101,6 +103,8 @@ impl Device {
     pub(super) fn controls_written(&mut self) {
         let disabled = self.cx.config.byte(COMMAND + 1) & COMMAND_HI_INTX_DISABLE != 0;
         self.cx.irqs.set_intx_disabled(self.is_pci && disabled);
+        let is_master = self.cx.config.byte(COMMAND) & COMMAND_BUS_MASTER != 0;
+        self.cx.dma.set_bus_master(is_master || !self.is_pci);
         self.cx.irqs.set_msix_masked(self.controls.is_msix_masked(&self.cx.config));
     }
 }

@@ -4,6 +4,9 @@
 mod config_space;
 mod defects;
 mod description;
+mod dma;
+mod dma_engine;
+mod dma_maps;
 mod events;
 mod failures;
 mod function_reset;
