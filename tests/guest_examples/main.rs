@@ -35,7 +35,7 @@ fn a_path_that_cannot_be_had_is_named_with_the_reason() {
     std::fs::write(&file, "kept").unwrap();
     refused(&[&file], 1, "file exists and is not a socket");
     assert_eq!(std::fs::read(&file).unwrap(), b"kept");
-    refused(&[&directory.path().join("none/socket")], 1, "none/socket: No such file or directory");
+    refused(&[&directory.path().join("none/socket")], 1, "none; make it, or use another path");
     refused(&[directory.path().join("x".repeat(120)).as_ref()], 1, "too long");
 
     let running = Example::start("tally");

@@ -45,7 +45,12 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::{Device, Errno, INTX, Init, IrqAction, IrqData, Made, OpenMode, Vfio};
+use crate::config::{COMMAND, COMMAND_BUS_MASTER};
+use crate::validate::PAGE;
+use crate::{
+    CONFIG, Device, DmaRange, Errno, INTX, Init, IrqAction, IrqData, Made, OpenMode, SharedMemory,
+    Vfio,
+};
 pub use check::Check;
 
 /// A device that one client has open. What it has no method for, [`device`](Self::device) has.
@@ -130,6 +135,28 @@ impl Harness {
         let before = at.map_or(0, |at| self.seen.swap_remove(at).1);
         self.seen.push(((index, vector), total));
         total - before
+    }
+
+    /// Lets the device reach `size` bytes of zeroes at `address` by DMA, as a guest's memory that the client shares, and turns
+    /// bus mastering on. The value returned is that memory.
+    ///
+    /// # Panics
+    /// If other memory is there already, or `address` and `size` are no whole number of 4 KiB pages.
+    #[track_caller]
+    pub fn guest_memory(&mut self, address: u64, size: u64) -> SharedMemory {
+        let what = || format!("{size:#x} bytes of guest memory at {address:#x}");
+        if !(address | size).is_multiple_of(PAGE) {
+            must(Err::<(), _>(Errno::INVAL), what);
+        }
+        let memory = must(SharedMemory::new("guest-memory", size), what);
+        let file = must(memory.fd().try_clone_to_owned(), what);
+        let range = DmaRange { address, size, readable: true, writable: true };
+        must(self.device.dma_map(range, Some((file, 0))), what);
+        if self.device.is_pci() {
+            let command = self.read8(CONFIG, COMMAND as u64) | COMMAND_BUS_MASTER;
+            self.write8(CONFIG, COMMAND as u64, command);
+        }
+        memory
     }
 
     /// Jumps to the moment when the next timer is due, and runs it. How far away that was; `None` if no timer runs.

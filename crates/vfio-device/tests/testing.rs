@@ -155,3 +155,33 @@ fn the_harness_loads_and_stores_skips_to_timers_and_counts_messages() {
     assert_eq!((ram.read32(BAR0, 0), ram.intx()), (0, false));
     assert_eq!(ram.read16(7, 0), 0x1234);
 }
+
+/// Adds one to the byte at the address that is stored.
+struct Incrementer;
+
+impl VfioDevice for Incrementer {
+    fn region_read(&mut self, _: u32, _: u64, _: &mut [u8], _: &mut Context) {}
+    fn region_write(&mut self, _: u32, _: u64, data: &[u8], cx: &mut Context) {
+        let address = u64::from_le_bytes(data.try_into().unwrap());
+        let mut byte = [0];
+        cx.dma.read(address, &mut byte).unwrap();
+        cx.dma.write(address, &[byte[0] + 1]).unwrap();
+    }
+    fn reset(&mut self, _: &mut Context) {}
+}
+
+#[test]
+fn the_harness_has_memory_for_a_device_with_dma() {
+    let what = || Description::pci(0x1234, 3).bar(0, BarKind::Memory32, Region::trapped(16)).dma();
+    let mut device = Harness::new(|_| Ok((what(), Box::new(Incrementer))));
+    let low = device.guest_memory(0x1000, 0x1000);
+    let high = device.guest_memory(1 << 40, 0x2000);
+    high.write(0x1fff, &[41]).unwrap();
+    device.write64(BAR0, 0, 0x1fff);
+    device.write64(BAR0, 0, (1 << 40) + 0x1fff);
+    let mut byte = [0];
+    low.read(0xfff, &mut byte).unwrap();
+    assert_eq!(byte, [1]);
+    high.read(0x1fff, &mut byte).unwrap();
+    assert_eq!(byte, [42]);
+}
