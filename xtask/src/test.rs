@@ -17,7 +17,9 @@ const STEPS: [Step; 8] = [
     ("lints", || succeed(&mut cargo("clippy --workspace --all-targets --locked -- -D warnings"))),
     ("QEMU, a kernel and a busybox for the guests", tools),
     ("tests, guests included", || {
-        succeed(&mut cargo("test --workspace --locked --no-fail-fast --lib --bins --tests --examples"))
+        succeed(&mut cargo(
+            "test --workspace --locked --no-fail-fast --lib --bins --tests --examples",
+        ))
     }),
     ("the documentation's examples", || succeed(&mut cargo("test --workspace --locked --doc"))),
     ("documentation", || {
