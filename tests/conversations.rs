@@ -14,6 +14,7 @@ mod program;
 #[path = "common/recorder.rs"]
 mod recorder;
 
+use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Receiver;
@@ -129,5 +130,8 @@ fn every_conversation_is_answered_as_it_was() {
             }
         }
         client.still_in_step();
+        // Closing is not enough: another test may have just forked a child, which holds a copy of the descriptor until it
+        // executes its program, and the next client would find the device busy.
+        client.socket.shutdown(Shutdown::Both).unwrap();
     }
 }
