@@ -95,7 +95,7 @@ pub(crate) struct PciBuilder {
     header: [u8; 0x40],
     initial_command: u16,
     bars: Vec<Bar>,
-    rom: Option<Region>,
+    roms: Vec<Region>,
     bytes: Vec<(usize, Vec<u8>)>,
     capabilities: Vec<Capability>,
     extended: Vec<Capability>,
@@ -108,7 +108,7 @@ impl PciBuilder {
             header: [0; 0x40],
             initial_command: 0,
             bars: Vec::new(),
-            rom: None,
+            roms: Vec::new(),
             bytes: Vec::new(),
             capabilities: Vec::new(),
             extended: Vec::new(),
@@ -136,7 +136,7 @@ impl PciBuilder {
         if let Some(index) = (0..=CONFIG).find(|&at| size_of(&regions, at) != 0) {
             return Err(DescriptionError::ReservedRegion(index));
         }
-        let express = self.capabilities.iter().chain(&self.extended).any(Capability::is_express);
+        let express = self.capabilities.iter().any(Capability::is_express);
         let mut config = ConfigSpace::new(if express { 4096 } else { 256 });
         config.define(0, &self.header, &[]);
 
@@ -148,10 +148,13 @@ impl PciBuilder {
             define_bar(&mut config, bar)?;
             set_region(&mut regions, bar.index, bar.region.clone());
         }
-        if let Some(rom) = self.rom {
+        for rom in &self.roms {
             command |= 0x0002;
-            define_rom(&mut config, &rom)?;
-            set_region(&mut regions, ROM, rom);
+            define_rom(&mut config, rom)?;
+            set_region(&mut regions, ROM, rom.clone());
+        }
+        if self.roms.len() > 1 {
+            return Err(DescriptionError::RomTwice);
         }
         for msix in &self.msix {
             msix.place(&mut regions)?;
@@ -168,6 +171,9 @@ impl PciBuilder {
         }
         layout.capabilities(&self.capabilities)?;
         layout.extended(&self.extended)?;
+        if !express && !self.extended.is_empty() {
+            return Err(DescriptionError::ExtendedWithoutExpress);
+        }
 
         let mut config = layout.into_config();
         config.seal();
@@ -212,7 +218,7 @@ impl Description {
 
     /// Expansion ROM, 2 KiB to 1 MiB, a power of two (QEMU reads all of it with one message).
     pub fn rom(self, region: Region) -> Self {
-        self.with_pci(|pci| pci.rom = Some(region.read_only()))
+        self.with_pci(|pci| pci.roms.push(region.read_only()))
     }
 
     /// Read-only bytes in configuration space outside of any capability, 0x40 to 0xff.
@@ -225,7 +231,7 @@ impl Description {
         self.with_pci(|pci| pci.capabilities.push(capability))
     }
 
-    /// Adds an extended capability, the first at 0x100.
+    /// Adds an extended capability, the first at 0x100. Only a function with [`Capability::pci_express`] can have one.
     pub fn extended_capability(self, capability: Capability) -> Self {
         self.with_pci(|pci| pci.extended.push(capability))
     }
@@ -233,7 +239,7 @@ impl Description {
     /// Adds an MSI capability and irq index MSI with `1 << log2_vectors` vectors, `log2_vectors` 0..=5.
     pub fn msi(self, log2_vectors: u8) -> Self {
         let count = 1u32.checked_shl(log2_vectors.into()).unwrap_or(0);
-        self.capability(Capability::msi(log2_vectors)).irq(MSI, IrqFlags::MSI, count)
+        self.capability(Capability::msi(log2_vectors)).pci_irq(MSI, IrqFlags::MSI, count)
     }
 
     /// Adds an MSI-X capability and irq index MSI-X with `vectors` vectors, 1 to 2048.
@@ -247,7 +253,11 @@ impl Description {
     pub fn msix(self, vectors: u32, table: BarOffset, pending: BarOffset) -> Self {
         self.with_pci(|pci| pci.msix.push(Msix { vectors, table, pending }))
             .capability(Capability::msix(vectors, table, pending))
-            .irq(MSIX, IrqFlags::MSIX, vectors)
+            .pci_irq(MSIX, IrqFlags::MSIX, vectors)
+    }
+
+    fn pci_irq(self, index: u32, flags: IrqFlags, count: u32) -> Self {
+        if self.pci.is_some() { self.irq(index, flags, count) } else { self }
     }
 
     fn header(self, offset: usize, bytes: &[u8]) -> Self {

@@ -11,7 +11,7 @@ use std::ops::Range;
 use thiserror::Error;
 
 use crate::description::{Built, CONFIG, PCI_IRQS, PCI_REGIONS};
-use crate::irq::{INTX, MSI};
+use crate::irq::{INTX, IrqFlags, MSI};
 use crate::pci::BarKind;
 use crate::region::Region;
 use config_space::config_space;
@@ -47,6 +47,14 @@ pub enum DescriptionError {
     /// QEMU reads the whole ROM with one message.
     #[error("the expansion ROM cannot be {0} bytes: it takes a power of two from 2 KiB to 1 MiB")]
     RomSize(u64),
+    /// A function has one expansion ROM.
+    #[error("a second expansion ROM: a function has one at most")]
+    RomTwice,
+    /// QEMU shows a guest no extended capability of a conventional function.
+    #[error(
+        "extended capabilities are found in a PCI Express function only: add `Capability::pci_express()`"
+    )]
+    ExtendedWithoutExpress,
     /// Bytes of configuration space lie where no such bytes can.
     #[error(
         "{length} bytes of configuration space at {offset:#x} do not fit: standard ones live in 0x40..0x100, extended ones in 0x100..0x1000"
@@ -158,6 +166,9 @@ pub enum DescriptionError {
         /// vectors possible
         most: u32,
     },
+    /// Vectors that nothing could be heard of.
+    #[error("irq index {0} has vectors, and not the flag EVENTFD by which they are signalled")]
+    IrqFlags(u32),
     /// QEMU takes 8 to 100 regions.
     #[error("a device has at most {MAX_REGIONS} regions, and a PCI device at least {PCI_REGIONS}")]
     Regions,
@@ -204,6 +215,9 @@ pub(crate) fn check(built: &Built) -> Result<(), DescriptionError> {
         };
         if info.count > most {
             return Err(DescriptionError::IrqCount { index, count: info.count, most });
+        }
+        if info.count != 0 && !info.flags.contains(IrqFlags::EVENTFD) {
+            return Err(DescriptionError::IrqFlags(index));
         }
     }
     Ok(())

@@ -141,7 +141,7 @@ fn configuration_space_has_256_bytes_or_4096() {
     assert_eq!(client.region_info(7, 40).ok().body, plain(32, READ | WRITE, 7, 256));
     let server = Server::of(|| {
         Description::pci(1, 2)
-            .capability(vfio_device::Capability::power_management())
+            .capability(vfio_device::Capability::pci_express())
             .extended_capability(vfio_device::Capability::serial_number(1))
     });
     let mut client = Client::negotiated(&server.path());

@@ -182,7 +182,7 @@ fn configuration_space_is_read_whole_and_in_every_piece() {
 fn qemu_s_one_read_of_all_4096_bytes_is_answered() {
     let server = Server::of(|| {
         Description::pci(1, 2)
-            .capability(vfio_device::Capability::power_management())
+            .capability(vfio_device::Capability::pci_express())
             .extended_capability(vfio_device::Capability::serial_number(0x0102_0304_0506_0708))
     });
     let mut client = Client::negotiated(&server.path());

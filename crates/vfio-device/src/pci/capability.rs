@@ -95,8 +95,7 @@ impl Capability {
         Self::raw(id::MSIX, body, [0, 0xc0])
     }
 
-    /// Any extended capability: `body` begins at offset 4 of it. A function that has one has 4096 bytes of
-    /// configuration space.
+    /// Any extended capability: `body` begins at offset 4 of it.
     pub fn extended(
         id: u16,
         version: u8,
@@ -128,8 +127,8 @@ impl Capability {
         self
     }
 
-    /// Whether only a PCI Express function can have it.
+    /// Whether it makes the function one of PCI Express.
     pub(super) fn is_express(&self) -> bool {
-        self.extended || self.id == u16::from(id::EXPRESS)
+        !self.extended && self.id == u16::from(id::EXPRESS)
     }
 }

@@ -134,6 +134,10 @@ fn msix(config: &ConfigSpace, at: usize, built: &Built) -> Result<(), Descriptio
         let length = part.size(count);
         let bytes = offset..offset + length;
         let size = built.regions.get(bar as usize).map_or(0, Region::size);
+        let is_one_way = || {
+            let region = built.regions.get(bar as usize);
+            region.is_some_and(|region| region.is_read_only() || region.is_write_only())
+        };
         let is_io = || config.byte(BAR_REGISTERS + 4 * bar as usize) & 1 != 0;
         let over = |(other, table): &(u32, Range<u64>)| {
             *other == bar && table.start < bytes.end && bytes.start < table.end
@@ -141,6 +145,7 @@ fn msix(config: &ConfigSpace, at: usize, built: &Built) -> Result<(), Descriptio
         let fault = match () {
             () if bar > 5 => "is in no BAR: there are 0 to 5",
             () if size == 0 => "is in a BAR that the device does not have",
+            () if is_one_way() => "is in a BAR that cannot be both read and written",
             () if is_io() => "is in an I/O BAR: it takes a memory BAR",
             () if bytes.end > size => "reaches past the end of the BAR",
             () if taken.as_ref().is_some_and(over) => "lies over the table",

@@ -18,7 +18,8 @@ fn capable() -> Description {
 
 fn extended() -> Description {
     let serial = || crate::Capability::serial_number(1);
-    Description::pci(1, 2).extended_capability(serial()).extended_capability(serial())
+    let express = Description::pci(1, 2).capability(crate::Capability::pci_express());
+    express.extended_capability(serial()).extended_capability(serial())
 }
 
 #[test]

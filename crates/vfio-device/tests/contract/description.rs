@@ -3,7 +3,7 @@
 //! Loops, pointers, pins and a missing configuration space cannot come from the builder: see `validate.rs`.
 #![expect(clippy::single_range_in_vec_init, reason = "one area is a list of one")]
 
-use vfio_device::{BarKind, Capability, Description, IrqFlags, Region, SharedMemory};
+use vfio_device::{BarKind, BarOffset, Capability, Description, IrqFlags, Region, SharedMemory};
 
 use crate::support::plain;
 use BarKind::{Io, Memory32, Prefetchable32, Prefetchable64};
@@ -262,4 +262,33 @@ fn qemu_takes_pci_express_endpoints_only() {
 fn memory_that_a_client_maps_can_be_read() {
     let region = Region::mapped(memory(4096)).write_only();
     refused(plain().bar(0, Memory32, region), &["region 0", "write-only"]);
+}
+
+#[test]
+fn a_conventional_function_has_no_extended_capabilities() {
+    let serial = Capability::serial_number(1);
+    refused(plain().extended_capability(serial), &["extended", "PCI Express", "pci_express()"]);
+}
+
+#[test]
+fn a_function_has_one_rom() {
+    let rom = || bar(4096);
+    refused(plain().rom(rom()).rom(rom()), &["second", "ROM"]);
+}
+
+#[test]
+fn vectors_that_nothing_is_signalled_by_are_refused() {
+    refused(plain().irq(5, IrqFlags::MASKABLE, 1), &["irq index 5", "EVENTFD"]);
+    refused(Description::other().irq(0, IrqFlags::default(), 2), &["irq index 0", "EVENTFD"]);
+    Description::other().irq(1, IrqFlags::EVENTFD, 1).build().unwrap();
+}
+
+#[test]
+fn setters_of_a_pci_function_do_nothing_to_a_device_of_another_bus() {
+    let at = |offset| BarOffset { bar: 0, offset };
+    let vfio = vfio_device::Vfio::new();
+    let description = Description::other().msi(3).msix(2, at(0), at(64)).rom(bar(4096));
+    let log = crate::support::Log::default();
+    let device = crate::support::alloc(&vfio, description, crate::support::Probe::new(&log));
+    assert_eq!((device.num_regions(), device.irqs().num_irqs(), device.is_pci()), (0, 0, false));
 }

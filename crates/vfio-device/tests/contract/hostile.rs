@@ -62,6 +62,7 @@ fn no_sequence_of_requests_panics() {
         .msi(5)
         .request_irq()
         .capability(Capability::power_management())
+        .capability(Capability::pci_express())
         .extended_capability(Capability::serial_number(1));
     let other = Description::other().region(7, Region::trapped(16)).region(0, Region::absent());
     for (description, seed) in [(pci, 0x9e37_79b9_7f4a_7c15), (other, 0x1234_5678_9abc_def1)] {

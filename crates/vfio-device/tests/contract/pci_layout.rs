@@ -9,6 +9,10 @@ fn device(description: Description) -> Device {
     opened(description, Probe::new(&Log::default()))
 }
 
+fn express() -> Description {
+    plain().capability(Capability::pci_express())
+}
+
 /// Sizes a register as a guest does: all ones, read back.
 fn sized(device: &mut Device, offset: u64) -> u32 {
     config_write(device, offset, &[0xff; 4]);
@@ -155,6 +159,12 @@ fn the_masks_of_an_own_capability_hold_for_its_body_only() {
 }
 
 #[test]
+fn pci_express_makes_configuration_space_4096_bytes_long() {
+    assert_eq!(device(plain()).region(7).unwrap().size(), 256);
+    assert_eq!(device(express()).region(7).unwrap().size(), 4096);
+}
+
+#[test]
 fn data_of_a_vendor_capability_can_be_written_if_it_is_made_so() {
     let vendor = || Capability::vendor(b"abc");
     let mut device = device(plain().capability(vendor()).capability(vendor().writable()));
@@ -169,7 +179,7 @@ fn data_of_a_vendor_capability_can_be_written_if_it_is_made_so() {
 fn an_extended_vendor_capability_has_its_own_header() {
     let vendor = || Capability::vendor_extended(0x1234, 0x5, b"abcde");
     let description =
-        plain().extended_capability(vendor()).extended_capability(vendor().writable());
+        express().extended_capability(vendor()).extended_capability(vendor().writable());
     let mut device = device(description);
     // Next capability, version 1, id 0x000b; length 13, revision 5, the vendor's id.
     let headers = [0x1101_000b_u32.to_le_bytes(), 0x00d5_1234_u32.to_le_bytes()].concat();
@@ -185,9 +195,9 @@ fn an_extended_vendor_capability_has_its_own_header() {
 }
 
 #[test]
-fn extended_capabilities_make_configuration_space_4096_bytes_long() {
+fn extended_capabilities_lie_from_0x100_on() {
     let vendor = Capability::extended(0x000b, 1, [1, 2, 3, 4, 5], [0, 0, 0, 0, 0xff]);
-    let description = plain()
+    let description = express()
         .extended_capability(Capability::serial_number(0x0102_0304_0506_0708))
         .extended_capability(vendor)
         .extended_capability(Capability::extended(0x0023, 0xf2, [0; 4], []));
