@@ -64,7 +64,7 @@ impl Device {
             object,
             ops: Some(ops),
             cx: Context {
-                irqs: Irqs::new(&built.irqs),
+                irqs: Irqs::new(&built.irqs, is_pci),
                 timers: Timers::default(),
                 sources: Sources::default(),
                 config: built.config.unwrap_or_else(|| ConfigSpace::new(0)),
@@ -137,8 +137,7 @@ impl Device {
             if let Some(ops) = &mut self.ops {
                 ops.close(&mut self.cx);
             }
-            self.cx.irqs.close(&mut self.cx.sources);
-            self.cx.dma.unmap_all();
+            self.take_down();
         }
         let registration = self.users.pop();
         self.publish_open_count();
@@ -150,11 +149,18 @@ impl Device {
     /// set up is taken down, the device is unregistered; accesses are refused with `ENODEV` from here on.
     pub fn abandon(&mut self) {
         self.object.unregister();
-        self.cx.irqs.close(&mut self.cx.sources);
+        self.take_down();
         self.users.clear();
         self.publish_open_count();
         self.object.retire();
         self.retire();
+    }
+
+    /// What the users had set up goes.
+    fn take_down(&mut self) {
+        self.controls.disable_msix(&mut self.cx.config);
+        self.cx.irqs.close(&mut self.cx.sources);
+        self.cx.dma.unmap_all();
     }
 
     fn publish_open_count(&self) {
@@ -197,12 +203,18 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        self.unregister();
-        while !self.users.is_empty() {
-            self.close();
+        /// Also when `close` panics: `release` runs all the same.
+        struct Leaving<'a>(&'a mut Device);
+        impl Drop for Leaving<'_> {
+            fn drop(&mut self) {
+                self.0.abandon();
+            }
         }
-        self.object.retire();
-        self.retire();
+        let leaving = Leaving(self);
+        leaving.0.unregister();
+        while !leaving.0.users.is_empty() {
+            leaving.0.close();
+        }
     }
 }
 
@@ -250,10 +262,14 @@ impl Device {
     where
         F: ExactSizeIterator<Item = OwnedFd>,
     {
-        if self.ops.is_none() {
-            return Err(Errno::NODEV);
-        }
+        self.check_in_use()?;
         self.cx.irqs.set((index, action), range, data, &mut self.cx.sources)
+    }
+
+    /// What a user sets up needs a user: it goes with the last.
+    fn check_in_use(&self) -> Result<(), Errno> {
+        let in_use = self.ops.is_some() && !self.users.is_empty();
+        if in_use { Ok(()) } else { Err(Errno::NODEV) }
     }
 
     /// The memory that the client lets the device reach.
@@ -270,9 +286,7 @@ impl Device {
     /// `EEXIST` over an earlier map; `ENOSPC` when there are [`MAX_MAPS`](Dma::MAX_MAPS); `EMFILE` for a file more than
     /// [`MAX_FILES`](Dma::MAX_FILES).
     pub fn dma_map(&mut self, range: DmaRange, file: Option<(OwnedFd, u64)>) -> Result<(), Errno> {
-        if self.ops.is_none() {
-            return Err(Errno::NODEV);
-        }
+        self.check_in_use()?;
         self.cx.dma.map(range, file)
     }
 
@@ -282,9 +296,7 @@ impl Device {
     /// # Errors
     /// `ENOENT` if no map has exactly this address and size.
     pub fn dma_unmap(&mut self, address: u64, size: u64) -> Result<(), Errno> {
-        if self.ops.is_none() {
-            return Err(Errno::NODEV);
-        }
+        self.check_in_use()?;
         self.cx.dma.unmap(address, size)
     }
 

@@ -53,9 +53,10 @@ impl Vector {
         true
     }
 
-    fn clear_client(&mut self) {
-        (self.trigger, self.masked, self.automasked, self.pending) = (None, false, false, false);
-        self.stuck = false;
+    /// `masked`: by the guest, with all the others. What a guest masks stays pending.
+    fn clear_client(&mut self, masked: bool) {
+        (self.trigger, self.masked, self.automasked, self.stuck) = (None, false, false, false);
+        self.pending &= self.held || masked;
     }
 }
 
@@ -83,6 +84,8 @@ impl Index {
 #[derive(Debug)]
 pub struct Irqs {
     indexes: Vec<Index>,
+    /// Of a device of another bus the numbers of irq indexes mean nothing here.
+    is_pci: bool,
     /// By the command register.
     intx_disabled: bool,
     /// By Function Mask.
@@ -93,7 +96,7 @@ pub struct Irqs {
 }
 
 impl Irqs {
-    pub(crate) fn new(infos: &[IrqInfo]) -> Self {
+    pub(crate) fn new(infos: &[IrqInfo], is_pci: bool) -> Self {
         let index = |&info: &IrqInfo| Index {
             info,
             enabled: false,
@@ -101,9 +104,12 @@ impl Irqs {
         };
         Self {
             indexes: infos.iter().map(index).collect(),
+            is_pci,
             intx_disabled: false,
             msix_masked: false,
-            msix_table: Table::new(infos.get(MSIX as usize).map_or(0, |info| info.count)),
+            msix_table: Table::new(
+                infos.get(MSIX as usize).filter(|_| is_pci).map_or(0, |info| info.count),
+            ),
             holdoff: Holdoff::default(),
             intercept: None,
         }
@@ -127,7 +133,7 @@ impl Irqs {
         let Some(it) = it.vectors.get_mut(vector as usize) else { return };
         match (std::mem::replace(&mut it.level, high), high) {
             (false, true) => self.deliver(index, vector, is_edge),
-            (true, false) if index == INTX => self.holdoff.reset(),
+            (true, false) if self.is_intx(index) => self.holdoff.reset(),
             _ => (),
         }
     }
@@ -135,6 +141,18 @@ impl Irqs {
     /// An event has happened: fires the vector, or once at unmask if it is masked.
     pub fn trigger(&mut self, index: u32, vector: u32) {
         self.deliver(index, vector, true);
+    }
+
+    /// Signals irq index REQ, by which a client of a PCI device is asked to let go of it. Whether it listens.
+    pub(crate) fn request(&mut self) -> bool {
+        if self.is_pci {
+            self.trigger(REQ, 0);
+        }
+        self.is_pci && self.is_armed(REQ, 0)
+    }
+
+    fn is_intx(&self, index: u32) -> bool {
+        self.is_pci && index == INTX
     }
 
     /// The level last stated.
@@ -219,6 +237,7 @@ impl Irqs {
     /// Forgets all that belongs to the open. Levels are the device's and stay. The MSI-X table goes: whoever comes next may
     /// keep one of his own, and would never unmask here.
     pub(crate) fn close(&mut self, sources: &mut Sources) {
+        self.msix_masked = false;
         self.reset_msix_table();
         for index in 0..self.num_irqs() {
             self.disable(index, sources);
@@ -238,10 +257,11 @@ impl Irqs {
     fn disable(&mut self, index: u32, sources: &mut Sources) {
         if let Some(it) = self.indexes.get_mut(index as usize) {
             it.enabled = false;
-            it.vectors.iter_mut().for_each(Vector::clear_client);
+            let masked = index == MSIX && self.msix_masked;
+            it.vectors.iter_mut().for_each(|vector| vector.clear_client(masked));
             sources.remove_unmask(index);
         }
-        if index == INTX {
+        if self.is_intx(index) {
             self.holdoff.reset();
         }
     }
@@ -259,7 +279,7 @@ impl Irqs {
         let in_use = |&other: &u32| {
             other != index && self.indexes.get(other as usize).is_some_and(|it| it.enabled)
         };
-        if modes.contains(&index) && modes.iter().any(in_use) {
+        if self.is_pci && modes.contains(&index) && modes.iter().any(in_use) {
             return Err(Errno::INVAL);
         }
         // All or nothing: a descriptor that cannot be used leaves what was installed before.
@@ -322,7 +342,7 @@ impl Irqs {
 
     /// The one place where an interrupt goes out. `event`: something has just happened, apart from any level that holds.
     fn deliver(&mut self, index: u32, vector: u32, event: bool) {
-        let disabled = index == INTX && self.intx_disabled;
+        let disabled = self.is_intx(index) && self.intx_disabled;
         let msix_masked = index == MSIX && self.msix_masked;
         let Some(it) = self.indexes.get_mut(index as usize) else { return };
         let is_level = it.is_level();
@@ -332,7 +352,8 @@ impl Irqs {
         if disabled || held || it.masked || it.automasked {
             it.pending |= event && (held || it.trigger.is_some());
         } else if event || it.pending || (is_level && (it.level || it.stuck)) {
-            it.pending = false;
+            // What a guest has been shown as pending waits for somebody who hears of it.
+            it.pending &= it.trigger.is_none();
             let firing = match &mut self.intercept {
                 Some(intercept) if it.trigger.is_some() => intercept.0(index, vector),
                 _ => Firing::Signalled,

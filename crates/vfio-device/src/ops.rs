@@ -1,7 +1,6 @@
 //! The contract that a device implements.
 
 use crate::display::Plane;
-use crate::irq::REQ;
 use crate::migration::Migration;
 use crate::{ConfigSpace, Dma, Errno, Interest, Irqs, Sources, Timers};
 
@@ -55,12 +54,10 @@ pub trait VfioDevice: Send {
     }
 
     /// The device is to be unregistered while in use: ask the user to let go. `count` is 0 in the first round. Returns
-    /// whether there was a way to ask. The default signals irq index REQ, if the user set it up.
+    /// whether there was a way to ask. The default signals irq index REQ of a PCI device, if the user set it up.
     fn request(&mut self, count: u32, cx: &mut Context) -> bool {
         let _ = count;
-        let armed = cx.irqs.is_armed(REQ, 0);
-        cx.irqs.trigger(REQ, 0);
-        armed
+        cx.irqs.request()
     }
 
     /// A guest wrote `length` bytes at `offset` of configuration space, and what may change has changed.

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use vfio_device::{Description, Vfio};
+use vfio_device::{Description, OpenMode, Vfio};
 use vfio_user_server::dma;
 use vfio_user_server::transport::{Fds, Received, receive, send};
 use vfio_user_server::wire::DmaMap;
@@ -141,6 +141,8 @@ fn a_dma_map_s_descriptor_is_closed_whether_accepted_or_refused_if_the_device_do
     let before = open();
     let made = (Description::pci(1, 2), Box::new(server::Ram::default()) as Box<_>);
     let mut device = Vfio::new().alloc(|_| Ok(made)).unwrap();
+    device.register().unwrap();
+    device.open(OpenMode::Exclusive).unwrap();
     let good = DmaMap { argsz: 32, flags: 3, offset: 0, address: 0, size: 0x4000 };
     for (name, request, errno) in [
         ("accepted", good, None),

@@ -72,7 +72,7 @@ impl Holdoff {
 impl Irqs {
     /// Lets a vector through again, unless INTx, which the guest is seen to be at work on, is to wait for a pause.
     pub(super) fn unmask_by_message(&mut self, index: u32, vector: u32) {
-        let Some(it) = self.get(index, vector).filter(|_| index == INTX) else {
+        let Some(it) = self.get(index, vector).filter(|_| self.is_intx(index)) else {
             return self.unmask(index, vector);
         };
         let again = it.automasked || self.holdoff.due().is_some();

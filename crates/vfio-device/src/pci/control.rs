@@ -4,6 +4,9 @@
 use crate::config::ConfigSpace;
 use crate::pci::capability::id;
 
+const PMC_HIGH: usize = 3;
+const PMC_HIGH_D1: u8 = 0x02;
+const PMC_HIGH_D2: u8 = 0x04;
 const PMCSR: usize = 4;
 const PMCSR_STATE: u8 = 0x03;
 const PMCSR_NO_SOFT_RESET: u8 = 0x08;
@@ -33,7 +36,7 @@ impl Controls {
         let at = |id| config.capabilities().find(|&at| config.byte(at) == id);
         let has = |at: &usize, offset: usize, bit: u8| config.byte(at + offset) & bit != 0;
         Self {
-            power: at(id::POWER_MANAGEMENT).filter(|at| !has(at, PMCSR, PMCSR_NO_SOFT_RESET)),
+            power: at(id::POWER_MANAGEMENT),
             express: at(id::EXPRESS)
                 .filter(|at| has(at, EXPRESS_CAPABILITIES_HIGHEST, EXPRESS_CAPABILITIES_FLR)),
             advanced: at(id::ADVANCED_FEATURES)
@@ -48,13 +51,18 @@ impl Controls {
             at.and_then(|at| data.get((at + register).checked_sub(offset)?))
                 .is_some_and(|byte| byte & bit != 0)
         };
-        let state =
-            |config: &ConfigSpace| self.power.map(|at| config.byte(at + PMCSR) & PMCSR_STATE);
-        let before = state(config);
+        let power = self.power.map(|at| (at, config.byte(at + PMCSR)));
         config.write(offset, data);
         sets(self.express, EXPRESS_CONTROL_HIGH, EXPRESS_CONTROL_FLR)
             || sets(self.advanced, ADVANCED_CONTROL, ADVANCED_CONTROL_FLR)
-            || (before == Some(PMCSR_STATE) && state(config) == Some(0))
+            || power.is_some_and(|(at, before)| powered_up(config, at, before))
+    }
+
+    /// Takes what a client had set up out of message control.
+    pub(crate) fn disable_msix(&self, config: &mut ConfigSpace) {
+        if let Some(at) = self.msix.map(|at| at + MSIX_CONTROL_HIGH) {
+            config.set(at, &[config.byte(at) & !MSIX_ENABLED_AND_MASKED]);
+        }
     }
 
     /// Whether MSI-X is enabled and masked as a whole.
@@ -63,4 +71,15 @@ impl Controls {
             config.byte(at + MSIX_CONTROL_HIGH) & MSIX_ENABLED_AND_MASKED == MSIX_ENABLED_AND_MASKED
         })
     }
+}
+
+/// After a write to the capability at `at`: whether the function has come from D3hot to D0 and loses its state by it. A
+/// state that it does not have is not taken.
+fn powered_up(config: &mut ConfigSpace, at: usize, before: u8) -> bool {
+    let (now, has) = (config.byte(at + PMCSR), config.byte(at + PMC_HIGH));
+    let state = now & PMCSR_STATE;
+    if state == 1 && has & PMC_HIGH_D1 == 0 || state == 2 && has & PMC_HIGH_D2 == 0 {
+        config.set(at + PMCSR, &[now & !PMCSR_STATE | before & PMCSR_STATE]);
+    }
+    before & PMCSR_STATE == PMCSR_STATE && state == 0 && now & PMCSR_NO_SOFT_RESET == 0
 }

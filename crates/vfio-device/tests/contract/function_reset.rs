@@ -141,3 +141,32 @@ fn the_way_back_from_d3hot_resets_only_where_no_soft_reset_is_clear() {
     assert_reset(&mut device, &log);
     assert_eq!(config_read(&mut device, 0x44), [0]);
 }
+
+#[test]
+fn a_power_state_that_the_function_does_not_have_is_not_taken() {
+    let (mut device, log) = device(Capability::power_management_with_reset());
+    for state in [1, 2] {
+        config_write(&mut device, 0x44, &[state]);
+        assert_eq!(config_read(&mut device, 0x44), [0]);
+    }
+    config_write(&mut device, 0x44, &[3]);
+    config_write(&mut device, 0x44, &[1]);
+    assert_eq!(config_read(&mut device, 0x44), [3]);
+    assert_no_reset(&mut device, &log);
+}
+
+#[test]
+fn only_the_way_back_from_d3hot_resets() {
+    // D1 and D2 are there: bits 9 and 10 of the capabilities.
+    let power = Capability::raw(0x01, [0x03, 0x06, 0, 0, 0, 0], [0, 0, 0x03]);
+    let (mut device, log) = device(power);
+    for state in [1, 0, 2, 0, 1, 2, 0, 3, 1, 0] {
+        config_write(&mut device, 0x44, &[state]);
+        assert_eq!(config_read(&mut device, 0x44), [state]);
+        assert_no_reset(&mut device, &log);
+    }
+    config_write(&mut device, 0x44, &[3]);
+    log.take();
+    config_write(&mut device, 0x44, &[0]);
+    assert_reset(&mut device, &log);
+}

@@ -330,3 +330,95 @@ fn closing_leaves_the_level_for_the_next_user() {
     assert_eq!((signals(&first), signals(&second)), (1, 1));
     assert_eq!(set(&mut device, INTX, Mask, 1..2), Err(Errno::INVAL));
 }
+
+/// Unmasks until the level, which holds, does not fire at once: the wait for a pause has begun.
+fn wait_for_a_pause(device: &mut Device, line: &File) {
+    level(device, true);
+    assert_eq!(signals(line), 1);
+    for _ in 0..16 {
+        set(device, INTX, Unmask, 0..1).unwrap();
+        if signals(line) == 0 {
+            assert!(device.next_timer().is_some());
+            return;
+        }
+    }
+    panic!("it fires at each unmask");
+}
+
+#[test]
+fn the_wait_for_a_pause_ends_with_the_set_up_and_with_a_reset() {
+    for by_reset in [false, true] {
+        let mut device = device();
+        let (line, sent) = event();
+        set_fds(&mut device, INTX, Trigger, vec![sent]).unwrap();
+        wait_for_a_pause(&mut device, &line);
+        if by_reset {
+            device.reset();
+            level(&mut device, false);
+        } else {
+            set(&mut device, INTX, Trigger, 0..0).unwrap();
+        }
+        assert_eq!(device.next_timer(), None, "by a reset: {by_reset}");
+        // And the count of unmasks begins anew.
+        let (line, sent) = event();
+        set_fds(&mut device, INTX, Trigger, vec![sent]).unwrap();
+        level(&mut device, true);
+        assert_eq!(signals(&line), 1);
+        set(&mut device, INTX, Unmask, 0..1).unwrap();
+        assert_eq!((signals(&line), device.next_timer()), (1, None), "by a reset: {by_reset}");
+    }
+}
+
+#[test]
+fn who_has_not_opened_the_device_sets_nothing_up() {
+    let mut device = crate::support::alloc(
+        &vfio_device::Vfio::new(),
+        plain().intx(),
+        Probe::new(&Log::default()),
+    );
+    device.register().unwrap();
+    for opened in [false, true] {
+        if opened {
+            device.open(vfio_device::OpenMode::Exclusive).unwrap();
+            device.close();
+        }
+        let refused = set_fds(&mut device, INTX, Trigger, vec![event().1]);
+        assert_eq!(refused, Err(Errno::NODEV));
+        assert!(!device.irqs().is_armed(INTX, 0));
+    }
+}
+
+#[test]
+fn the_indexes_of_another_bus_are_lines_like_any_other() {
+    let lines = vfio_device::Description::other()
+        .region(0, Region::trapped(16))
+        .irq(0, IrqFlags::INTX, 1)
+        .irq(1, IrqFlags::INTX, 1)
+        .irq(2, IrqFlags::EVENTFD, 2)
+        .irq(4, IrqFlags::EVENTFD, 1);
+    let probe = Probe::acting(&Log::default(), |call, cx| {
+        if let Call::Write { offset, data, .. } = call {
+            cx.irqs.set_level(offset as u32, 0, data[0] != 0);
+        }
+        Ok(())
+    });
+    let mut device = opened(lines, probe);
+    let heard: Vec<_> = [0, 1, 2, 4]
+        .map(|index| {
+            let (kept, sent) = event();
+            device
+                .set_irqs(index, Trigger, 0..1, IrqData::Eventfd(vec![sent].into_iter()))
+                .unwrap();
+            (index, kept)
+        })
+        .into();
+    for (index, kept) in &heard {
+        device.region_write(0, u64::from(*index), &[1]).unwrap();
+        assert_eq!(signals(kept), 1, "all of them are set up at once: index {index}");
+    }
+    // No Interrupt Disable, no wait for a pause: what holds fires at each unmask.
+    for _ in 0..16 {
+        set(&mut device, 0, Unmask, 0..1).unwrap();
+        assert_eq!((signals(&heard[0].1), device.next_timer()), (1, None));
+    }
+}

@@ -226,6 +226,27 @@ fn dropping_an_open_device_closes_and_unregisters_it_first() {
 }
 
 #[test]
+fn a_close_that_panics_while_its_owner_goes_does_not_take_release_away() {
+    let log = Log::default();
+    let probe = Probe::acting(&log, |call, _| {
+        if let Call::Close = call {
+            panic!("close");
+        }
+        Ok(())
+    });
+    let mut device = alloc(&Vfio::new(), plain(), probe);
+    device.register().unwrap();
+    device.open(OpenMode::Shared).unwrap();
+    let reference = device.get();
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(device)));
+    assert!(dropped.is_err());
+    assert_eq!(log.take(), ["open", "close"]);
+    assert_eq!((reference.state(), reference.open_count()), (State::Unregistered, 0));
+    drop(reference);
+    assert_eq!(log.take(), ["release"]);
+}
+
+#[test]
 fn a_registration_holds_the_object_after_its_owner_has_gone() {
     let log = Log::default();
     let mut device = alloc(&Vfio::new(), plain(), Probe::new(&log));

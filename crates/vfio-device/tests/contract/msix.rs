@@ -78,6 +78,8 @@ fn structures_that_cannot_be_are_refused_by_name() {
         let io = Region::trapped(256);
         plain().bar(0, BarKind::Io, io).bar(1, BarKind::Memory32, Region::trapped(4096))
     };
+    let one_way =
+        |how: fn(Region) -> Region| plain().bar(0, BarKind::Memory32, how(Region::trapped(4096)));
     let mapped = |areas: &[std::ops::Range<u64>]| {
         let memory = SharedMemory::new("test", 0x8000).unwrap();
         let region =
@@ -107,6 +109,8 @@ fn structures_that_cannot_be_are_refused_by_name() {
             mapped(&[0x1000..0x2000]).msix(1, at(0, 0), at(0, 0x1ff8)),
             &["region 0", "MSI-X", "mapped memory"],
         ),
+        (one_way(Region::read_only).msix(1, at(0, 0), at(0, 16)), &["table", "read and written"]),
+        (one_way(Region::write_only).msix(1, at(0, 0), at(0, 16)), &["table", "read and written"]),
         (
             bars().msix(1, at(1, 0), at(1, 0x10)).msix(1, at(1, 0), at(1, 0x10)),
             &["0x11", "already"],
@@ -248,6 +252,55 @@ fn what_is_pending_waits_for_a_client_that_sets_the_vector_up_later() {
 }
 
 #[test]
+fn what_the_guest_unmasks_before_the_client_listens_is_not_lost() {
+    let (mut device, _) = device(2);
+    config_write(&mut device, CONTROL_HIGH, &[ENABLE | FUNCTION_MASK]);
+    control(&mut device, 1, 1);
+    fire(&mut device, 0);
+    fire(&mut device, 1);
+    config_write(&mut device, CONTROL_HIGH, &[ENABLE]);
+    control(&mut device, 1, 0);
+    assert_eq!(pending(&mut device), 0b11, "nobody has heard of them");
+    let events = armed(&mut device, 2);
+    assert_eq!(events.iter().map(signals).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(pending(&mut device), 0);
+}
+
+#[test]
+fn what_the_guest_masks_stays_pending_while_the_client_sets_its_vectors_up_anew() {
+    for by_table in [true, false] {
+        let (mut device, _) = device(2);
+        let events = armed(&mut device, 2);
+        if by_table {
+            control(&mut device, 0, 1);
+        } else {
+            config_write(&mut device, CONTROL_HIGH, &[ENABLE | FUNCTION_MASK]);
+        }
+        fire(&mut device, 0);
+        set(&mut device, MSIX, IrqAction::Trigger, 0..0).unwrap();
+        assert_eq!(pending(&mut device), 1);
+        let anew = armed(&mut device, 2);
+        control(&mut device, 0, 0);
+        config_write(&mut device, CONTROL_HIGH, &[ENABLE]);
+        assert_eq!((signals(&events[0]), signals(&anew[0])), (0, 1), "by the table: {by_table}");
+        assert_eq!(pending(&mut device), 0);
+    }
+}
+
+#[test]
+fn pending_bits_can_lie_below_the_table() {
+    let description =
+        plain().bar(0, BarKind::Memory32, Region::trapped(4096)).msix(2, at(0, 0x100), at(0, 0x40));
+    let log = Log::default();
+    let mut device = opened(description, Probe::new(&log));
+    log.take();
+    let mut all = [0xaa; 0x140];
+    device.region_read(0, 0, &mut all).unwrap();
+    assert_eq!(log.take(), ["read 0 0x0 64", "read 0 0x48 184", "read 0 0x120 32"]);
+    assert_eq!((all[0x40..0x48] == [0; 8], all[0x10c], all[0x11c]), (true, 1, 1));
+}
+
+#[test]
 fn a_rise_of_a_level_is_one_message() {
     let (mut device, _) = device(1);
     let events = armed(&mut device, 1);
@@ -308,14 +361,21 @@ fn the_next_client_finds_nothing_held() {
     let mut device = alloc(&Vfio::new(), function(1), probe);
     device.register().unwrap();
     device.open(OpenMode::Exclusive).unwrap();
-    control(&mut device, 0, 1);
-    fire(&mut device, 0);
-    device.close();
-    device.open(OpenMode::Exclusive).unwrap();
-    assert_eq!(pending(&mut device), 0);
-    let events = armed(&mut device, 1);
-    fire(&mut device, 0);
-    assert_eq!(signals(&events[0]), 1);
+    for by_table in [true, false] {
+        if by_table {
+            control(&mut device, 0, 1);
+        } else {
+            config_write(&mut device, CONTROL_HIGH, &[ENABLE | FUNCTION_MASK]);
+        }
+        fire(&mut device, 0);
+        device.close();
+        device.open(OpenMode::Exclusive).unwrap();
+        assert_eq!((pending(&mut device), config_read(&mut device, CONTROL_HIGH)), (0, [0]));
+        config_write(&mut device, 0x3c, &[11]);
+        let events = armed(&mut device, 1);
+        fire(&mut device, 0);
+        assert_eq!(signals(&events[0]), 1, "by the table: {by_table}");
+    }
 }
 
 #[test]

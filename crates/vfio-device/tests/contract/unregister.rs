@@ -195,3 +195,21 @@ fn holders(eventfd: &File) -> usize {
     all.filter(|fd| id(fd.as_ref().unwrap().file_name().to_str().unwrap()) == Some(ours.clone()))
         .count()
 }
+
+#[test]
+fn irq_index_4_of_another_bus_asks_nobody_to_go() {
+    // The default of `request` is all that this device has.
+    struct Lines;
+    impl VfioDevice for Lines {
+        crate::support::no_registers!();
+    }
+    let description = vfio_device::Description::other().irq(4, IrqFlags::EVENTFD, 1);
+    let mut device = Vfio::new().alloc(|_| Ok((description, Box::new(Lines)))).unwrap();
+    device.register().unwrap();
+    device.open(OpenMode::Exclusive).unwrap();
+    let (kept, sent) = event();
+    set_fds(&mut device, 4, IrqAction::Trigger, vec![sent]).unwrap();
+    assert_eq!(device.unregister(), Unregister::InUse);
+    assert!(!device.request());
+    assert_eq!(signals(&kept), 0, "it is an interrupt of the device's like any other");
+}
