@@ -11,7 +11,7 @@ use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use client::{Client, QEMU_CAPABILITIES, command, errno, version};
+use client::{Client, QEMU_CAPABILITIES, Witness, command, errno, message, version};
 use server::{Server, card};
 
 /// Connections that the server holds for one device at one time, its user among them.
@@ -96,4 +96,22 @@ fn strangers_do_not_keep_the_first_user_out() {
     // The user's place is one of them.
     assert!(held(&strangers) < CONNECTIONS, "{} strangers are held", held(&strangers));
     user.still_in_step();
+}
+
+#[test]
+fn a_stranger_s_descriptors_are_closed_before_its_message_is_complete() {
+    let _alone = alone();
+    let server = Server::of(card);
+    let bytes = message(1, command::VERSION, 0, &version(0, 0, QEMU_CAPABILITIES));
+    for cut in [1, 8, 16, bytes.len() / 2, bytes.len() - 1] {
+        let mut stranger = Client::connect(&server.path());
+        let witness = Witness::new();
+        stranger.send_raw_with_fds(&bytes[..cut], &[witness.fd(); 16]);
+        witness.becomes_closed();
+        // The connection is still there, and waits for the rest. That descriptors came is not forgotten.
+        stranger.send_raw(&bytes[cut..]);
+        let reply = stranger.receive().expect("the connection went with the descriptors");
+        reply.refused(errno::EMFILE);
+        stranger.negotiate();
+    }
 }
