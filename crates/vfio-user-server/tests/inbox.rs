@@ -1,8 +1,10 @@
 #![cfg(test)]
-//! What a large message leaves behind: no larger share of the loop than anybody else's.
+//! What a large message leaves behind: no memory, and no larger share of the loop than anybody else's.
 
 #[path = "common/client.rs"]
 mod client;
+#[path = "common/counting.rs"]
+mod counting;
 #[path = "common/server.rs"]
 mod server;
 
@@ -40,6 +42,28 @@ fn named(name: char, order: &Order) -> Made {
 /// The message that stores so many bytes.
 fn store(size: u32) -> Vec<u8> {
     message(1, command::REGION_WRITE, NO_REPLY, &access(0, 0, size, &vec![1; size as usize]))
+}
+
+#[test]
+fn the_memory_for_a_large_message_is_given_back_while_the_client_stays() {
+    let order = Order::default();
+    // No allocation of the device's own.
+    order.lock().unwrap().reserve(100);
+    let server = Server::start(move || named('a', &order));
+    server.ask(|_| counting::count(true));
+    let mut client = Client::negotiated(&server.path());
+    client.write(0, 0, &[1]);
+    let before = server.ask(|_| counting::live());
+    for _ in 0..3 {
+        client.write(0, 0, &vec![1; LARGEST as usize]);
+        // The loop's answer comes after it is done with the client.
+        let kept = server.ask(|_| counting::live()) - before;
+        assert!(kept < 64 << 10, "{kept} bytes are kept");
+    }
+    let most = counting::peak() - before;
+    assert!(most >= LARGEST.into(), "only {most} bytes were ever counted");
+    server.ask(|_| counting::count(false));
+    client.still_in_step();
 }
 
 /// The longest time that the first of two has been served while the second waited, in messages.
