@@ -88,11 +88,12 @@ fn descriptors_of_a_client_that_broke_off_are_closed_and_go_to_nobody() {
     let mut client = Client::negotiated(&server.path());
     let witness = Witness::new();
     // By the time the first is answered nobody is there any more, and the second, with the descriptor, is not reached.
-    server.pause();
     let read = message(1, command::REGION_READ, 0, &access(0, 0, 4, &[]));
     let set = message(2, command::DEVICE_SET_IRQS, 0, &words(&[20, 0x24, 0, 0, 1]));
-    client.send_raw_with_fds(&[read, set].concat(), &[witness.fd()]);
-    drop(client);
+    server.held_up(|| {
+        client.send_raw_with_fds(&[read, set].concat(), &[witness.fd()]);
+        drop(client);
+    });
     let mut next = Client::connect(&server.path());
     next.negotiate();
     witness.expect_closed();

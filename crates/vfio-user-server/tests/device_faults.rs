@@ -278,11 +278,12 @@ fn everything_that_a_client_waits_for_is_answered_and_nothing_else() {
     ]
     .concat();
     let set = message(54, DEVICE_SET_IRQS, 0, &words(&[20, 0x24, 0, 0, 1]));
-    street.server.pause();
-    client.send_raw(&bytes);
-    client.send_raw_with_fds(&set, &[witness.fd()]);
-    // And the beginning of one more.
-    client.send_raw(&message(55, DEVICE_RESET, 0, &[])[..15]);
+    street.server.held_up(|| {
+        client.send_raw(&bytes);
+        client.send_raw_with_fds(&set, &[witness.fd()]);
+        // And the beginning of one more.
+        client.send_raw(&message(55, DEVICE_RESET, 0, &[])[..15]);
+    });
     let first = client.receive().unwrap().ok();
     assert_eq!((first.id, first.body.len()), (50, 16));
     for (id, command) in [(51, REGION_READ), (53, DEVICE_GET_INFO), (54, DEVICE_SET_IRQS)] {
@@ -322,8 +323,10 @@ fn a_command_that_has_come_in_when_a_timer_panics_is_answered_with_an_error() {
     let mut client = street.client();
     client.write(0, TIMER, &[1]);
     // By the time the loop looks again the timer is due, which comes first, and the command is there.
-    street.server.pause();
-    client.send(REGION_READ, 0, &access(0, 0, 4, &[]), &[]);
+    street.server.held_up(|| {
+        client.send(REGION_READ, 0, &access(0, 0, 4, &[]), &[]);
+        std::thread::sleep(Duration::from_millis(10));
+    });
     // The timer was faster, on a machine that is busy.
     if let Some(reply) = client.receive() {
         reply.refused(EIO);
@@ -375,9 +378,10 @@ fn a_close_that_panics_while_the_next_client_waits_refuses_that_one() {
     let first = street.client();
     let mut next = Client::connect(&street.server.path());
     street.server.ask(|_| ());
-    street.server.pause();
-    next.send(VERSION, 0, &version(0, 0, QEMU_CAPABILITIES), &[]);
-    drop(first);
+    street.server.held_up(|| {
+        next.send(VERSION, 0, &version(0, 0, QEMU_CAPABILITIES), &[]);
+        drop(first);
+    });
     next.receive().unwrap().refused(EIO);
     next.is_closed();
     drop(next);

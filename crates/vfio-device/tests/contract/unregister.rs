@@ -3,13 +3,14 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::sync::mpsc::RecvTimeoutError::Timeout;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use vfio_device::{
-    BarKind, Context, Errno, Interest, IrqAction, IrqFlags, OpenMode, Region, SourceId, State,
-    Unregister, Vfio, VfioDevice,
+    BarKind, Context, Device, Errno, Interest, IrqAction, IrqFlags, OpenMode, Region, SourceId,
+    State, Unregister, Vfio, VfioDevice,
 };
 
 use crate::support::{Call, Log, Probe, alloc, event, opened, plain, set, set_fds, signals};
@@ -105,18 +106,35 @@ fn waiting_ends_after_the_time_given() {
     assert!(begin.elapsed() >= Duration::from_millis(20));
 }
 
+/// Has three threads wait for the end of the device's use, does `end`, and asserts that each is told.
+#[track_caller]
+fn all_who_wait_are_told(device: Device, timeout: Duration, end: impl FnOnce(Device)) {
+    let (done, all_done) = channel();
+    for _ in 0..3 {
+        let (reference, done) = (device.get(), done.clone());
+        thread::spawn(move || done.send(reference.wait_unregistered(timeout)));
+    }
+    assert_eq!(all_done.recv_timeout(Duration::from_millis(20)), Err(Timeout), "in use");
+    end(device);
+    for number in 1..=3 {
+        let told = all_done.recv_timeout(Duration::from_secs(30));
+        assert_eq!(told, Ok(true), "number {number} of three who wait for {timeout:?}");
+    }
+}
+
 #[test]
 fn waiting_ends_when_the_last_user_goes() {
-    for timeout in [Duration::from_secs(60), Duration::MAX] {
+    for timeout in [Duration::from_secs(600), Duration::MAX] {
         let mut device = opened(plain(), Probe::new(&Log::default()));
-        let reference = device.get();
-        let waiter = thread::spawn(move || reference.wait_unregistered(timeout));
         device.unregister();
-        thread::sleep(Duration::from_millis(5));
-        assert!(!waiter.is_finished());
-        device.close();
-        assert!(waiter.join().unwrap());
+        all_who_wait_are_told(device, timeout, |mut device| device.close());
     }
+}
+
+#[test]
+fn waiting_ends_when_a_device_that_was_never_registered_goes() {
+    let device = alloc(&Vfio::new(), plain(), Probe::new(&Log::default()));
+    all_who_wait_are_told(device, Duration::from_secs(600), drop);
 }
 
 #[test]

@@ -377,4 +377,15 @@ impl Witness {
         let read = (&self.ours).read(&mut [0]);
         assert!(matches!(read, Ok(0)), "a descriptor was kept: {read:?}");
     }
+
+    /// Waits until nobody but the test holds it, be it on its way through a socket; less than the 5 s after which the
+    /// server lets go of who has not said VERSION.
+    #[track_caller]
+    pub fn becomes_closed(mut self) {
+        self.given = None;
+        self.ours.set_nonblocking(false).unwrap();
+        self.ours.set_read_timeout(Some(Duration::from_secs(4))).unwrap();
+        let read = (&self.ours).read(&mut [0]);
+        assert!(matches!(read, Ok(0)), "a descriptor is kept: {read:?}");
+    }
 }

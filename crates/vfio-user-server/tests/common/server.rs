@@ -141,10 +141,18 @@ impl Server {
         assert!(spent < Duration::from_millis(10), "the loop worked for {spent:?} of 100 ms");
     }
 
-    /// Keeps the loop busy for a while, so that what comes meanwhile lies there all at once.
-    pub fn pause(&self) {
-        self.handle.post(|_| std::thread::sleep(Duration::from_millis(30)));
-        std::thread::sleep(Duration::from_millis(5));
+    /// Does `what` while the loop stands still, so that it finds all that comes of it at once.
+    pub fn held_up(&self, what: impl FnOnce()) {
+        let (stands, still) = channel();
+        let (go_on, gone_on) = channel::<()>();
+        self.handle.post(move |_| {
+            stands.send(()).unwrap();
+            // Ends when the other end is dropped, too.
+            let _ = gone_on.recv();
+        });
+        still.recv_timeout(Duration::from_secs(10)).expect("the loop does not answer");
+        what();
+        drop(go_on);
     }
 
     pub fn directory(&self) -> &Path {

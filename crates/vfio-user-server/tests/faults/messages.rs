@@ -69,9 +69,10 @@ fn disconnect_leaves_the_command_undone_and_closes() {
 fn disconnect_closes_after_the_answers_to_what_came_before() {
     let (server, path) = faulty(&["disconnect,command=device-reset"]);
     let mut client = Client::negotiated(&path);
-    server.pause();
-    client.send(command::REGION_READ, 0, &access(0, 0, 4, &[]), &[]);
-    client.send(command::DEVICE_RESET, 0, &[], &[]);
+    server.held_up(|| {
+        client.send(command::REGION_READ, 0, &access(0, 0, 4, &[]), &[]);
+        client.send(command::DEVICE_RESET, 0, &[], &[]);
+    });
     assert_eq!(client.receive().unwrap().ok().command, command::REGION_READ);
     client.is_closed();
 }
