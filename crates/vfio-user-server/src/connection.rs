@@ -307,7 +307,9 @@ impl Connection {
             self.held_at = self.held_at.saturating_sub(self.start);
             (self.start, self.end) = (0, self.end - self.start);
             if self.end == self.inbox.len() {
-                self.inbox.resize((2 * self.end).min(MAX_MESSAGE), 0);
+                let size = (2 * self.end).min(MAX_MESSAGE);
+                self.inbox.reserve_exact(size - self.end); // else the last step would take twice as much
+                self.inbox.resize(size, 0);
             }
         }
     }

@@ -98,6 +98,7 @@ fn strangers_do_not_keep_the_first_user_out() {
     user.still_in_step();
 }
 
+/// Conformance: B11.
 #[test]
 fn a_stranger_s_descriptors_are_closed_before_its_message_is_complete() {
     let _alone = alone();
