@@ -6,6 +6,7 @@ pub(crate) mod eventfd;
 mod holdoff;
 mod info;
 mod intercept;
+mod missing;
 mod msix;
 
 use std::fs::File;
@@ -18,6 +19,7 @@ use holdoff::Holdoff;
 pub use info::{ERR, INTX, IrqAction, IrqData, IrqFlags, IrqInfo, MSI, MSIX, REQ};
 use intercept::Intercept;
 pub use intercept::{Firing, IrqIntercept};
+use missing::Missing;
 pub(crate) use msix::MsixPart;
 use msix::Table;
 
@@ -90,6 +92,8 @@ pub struct Irqs {
     msix_table: Table,
     pub(crate) holdoff: Holdoff,
     intercept: Option<Intercept>,
+    /// The first call of the device's for a vector that it does not have.
+    pub(crate) missing: Option<Missing>,
 }
 
 impl Irqs {
@@ -106,6 +110,7 @@ impl Irqs {
             msix_table: Table::new(infos.get(MSIX as usize).map_or(0, |info| info.count)),
             holdoff: Holdoff::default(),
             intercept: None,
+            missing: None,
         }
     }
 
@@ -122,9 +127,10 @@ impl Irqs {
     /// States the level of a vector. Safe to call after every access: only changes have an effect. A vector that the
     /// device does not have is ignored.
     pub fn set_level(&mut self, index: u32, vector: u32, high: bool) {
-        let Some(it) = self.indexes.get_mut(index as usize) else { return };
-        let is_edge = !it.is_level();
-        let Some(it) = it.vectors.get_mut(vector as usize) else { return };
+        let is_edge = !self.indexes.get(index as usize).is_some_and(Index::is_level);
+        let Some(it) = self.vector(index, vector) else {
+            return self.note_missing("set_level", index, vector);
+        };
         match (std::mem::replace(&mut it.level, high), high) {
             (false, true) => self.deliver(index, vector, is_edge),
             (true, false) if index == INTX => self.holdoff.reset(),
@@ -132,8 +138,12 @@ impl Irqs {
         }
     }
 
-    /// An event has happened: fires the vector, or once at unmask if it is masked.
+    /// An event has happened: fires the vector, or once at unmask if it is masked. A vector that the device does not have
+    /// is ignored.
     pub fn trigger(&mut self, index: u32, vector: u32) {
+        if self.get(index, vector).is_none() {
+            return self.note_missing("trigger", index, vector);
+        }
         self.deliver(index, vector, true);
     }
 

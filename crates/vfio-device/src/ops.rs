@@ -59,7 +59,9 @@ pub trait VfioDevice: Send {
     fn request(&mut self, count: u32, cx: &mut Context) -> bool {
         let _ = count;
         let armed = cx.irqs.is_armed(REQ, 0);
-        cx.irqs.trigger(REQ, 0);
+        if armed {
+            cx.irqs.trigger(REQ, 0);
+        }
         armed
     }
 
