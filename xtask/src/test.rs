@@ -21,9 +21,12 @@ const STEPS: [Step; 8] = [
             "test --workspace --locked --no-fail-fast --lib --bins --tests --examples",
         ))
     }),
-    ("the documentation's examples", || succeed(&mut cargo("test --workspace --locked --doc"))),
+    ("the documentation's examples", || {
+        succeed(&mut cargo("test --workspace --all-features --locked --doc"))
+    }),
     ("documentation", || {
-        succeed(cargo("doc --workspace --no-deps --locked").env("RUSTDOCFLAGS", "-D warnings"))
+        let doc = "doc --workspace --all-features --no-deps --locked";
+        succeed(cargo(doc).env("RUSTDOCFLAGS", "-D warnings"))
     }),
     ("packages, and that they build from nothing else", || {
         // Offline, as all there is to fetch has been fetched, and cargo would ask the registry for our own crates.

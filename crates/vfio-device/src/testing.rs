@@ -87,7 +87,7 @@ macro_rules! accesses {
     )*};
 }
 
-/// Region [`CONFIG`](crate::CONFIG) is configuration space.
+/// Region [`CONFIG`] is configuration space.
 impl Harness {
     accesses! {
         u8 read8 write8,
