@@ -4,7 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use vfio_device::{BarKind, BarOffset, Capability, Description, Region};
+use vfio_device::testing::Harness;
+use vfio_device::{
+    BAR0, BarKind, BarOffset, Capability, Context, Description, INTX, Region, VfioDevice,
+};
 
 const GUIDE: &str = include_str!("../docs/writing-a-device.md");
 
@@ -92,5 +95,37 @@ fn the_errors_are_those_that_come() {
     for (row, wrong) in rows.iter().zip(wrong) {
         let error = wrong.build().unwrap_err().to_string();
         assert!(row.starts_with(&format!("| `{error}` |")), "{error}\n{row}");
+    }
+}
+
+/// States INTx at a store.
+struct Asserts;
+
+impl VfioDevice for Asserts {
+    fn region_read(&mut self, _: u32, _: u64, _: &mut [u8], _: &mut Context) {}
+    fn region_write(&mut self, _: u32, _: u64, _: &[u8], cx: &mut Context) {
+        cx.irqs.set_level(INTX, 0, true);
+    }
+    fn reset(&mut self, _: &mut Context) {}
+}
+
+#[test]
+fn a_forgotten_interrupt_is_told_in_the_words_of_the_guide() {
+    let what = Description::pci(0x1234, 1).bar(0, BarKind::Io, Region::trapped(4));
+    let mut device = Harness::new(|_| Ok((what, Box::new(Asserts))));
+    let store = std::panic::AssertUnwindSafe(|| device.write8(BAR0, 0, 1));
+    let said = std::panic::catch_unwind(store).unwrap_err();
+    let said = said.downcast_ref::<String>().unwrap();
+    let section = GUIDE.split("\n## When the guest sees no interrupt\n").nth(1).unwrap();
+    assert!(section.split("\n## ").next().unwrap().contains(&format!("``{said}``")), "{said}");
+}
+
+#[test]
+fn the_documentation_that_it_names_has_the_module_testing() {
+    let documents = [GUIDE, include_str!("../README.md")];
+    for document in documents {
+        let commands: Vec<_> =
+            document.split('`').filter(|it| it.starts_with("cargo doc")).collect();
+        assert_eq!(commands, ["cargo doc --open -p vfio-device --all-features"]);
     }
 }

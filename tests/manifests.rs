@@ -105,26 +105,94 @@ fn both_licences_are_in_each_package() {
     }
 }
 
+/// The files that the package of this name holds.
+fn packaged(name: &str) -> Vec<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["package", "--list", "--quiet", "--allow-dirty", "--offline", "--locked"])
+        .args(["--package", name])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
 #[test]
 fn a_package_holds_sources_readme_and_licences_and_no_tests() {
     for name in PUBLISHED {
-        let output = Command::new(env!("CARGO"))
-            .args(["package", "--list", "--quiet", "--allow-dirty", "--offline", "--locked"])
-            .args(["--package", name])
-            .current_dir(root())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let files = String::from_utf8(output.stdout).unwrap();
-        let files: Vec<_> = files.lines().collect();
+        let files = packaged(name);
         let source = if name == "mdev-user" { "src/main.rs" } else { "src/lib.rs" };
         for needed in [source, "README.md", "LICENSE-APACHE", "LICENSE-BSD-3-Clause"] {
-            assert!(files.contains(&needed), "{name}: {needed}: {files:?}");
+            assert!(files.iter().any(|file| file == needed), "{name}: {needed}: {files:?}");
         }
         for file in files {
             assert!(!file.starts_with("tests/") && !file.starts_with('/'), "{name}: {file}");
         }
     }
+}
+
+#[test]
+fn each_link_of_a_packaged_document_leads_into_the_package() {
+    let mut links = 0;
+    for package in published() {
+        let name = text(&package["name"]);
+        let files = packaged(name);
+        for document in files.iter().filter(|file| file.ends_with(".md")) {
+            let words = fs::read_to_string(directory(&package).join(document)).unwrap();
+            for link in words.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()) {
+                let path = link.split('#').next().unwrap();
+                if path.contains("://") || path.is_empty() {
+                    continue;
+                }
+                let mut target: Vec<_> = document.split('/').collect();
+                target.pop();
+                for step in path.split('/') {
+                    match step {
+                        ".." => assert!(target.pop().is_some(), "{name}, {document}: {link}"),
+                        "." => (),
+                        step => target.push(step),
+                    }
+                }
+                let (target, within) = (target.join("/"), target.join("/") + "/");
+                let is_there = |file: &String| *file == target || file.starts_with(&within);
+                assert!(files.iter().any(is_there), "{name}, {document}: {link}");
+                links += 1;
+            }
+        }
+    }
+    assert!(links > 40, "{links}");
+}
+
+/// Sources of a crate.
+fn sources(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| match path.is_dir() {
+            true => sources(&path),
+            false => vec![fs::read_to_string(path).unwrap()],
+        })
+        .collect()
+}
+
+#[test]
+fn an_enum_that_is_exhaustive_is_so_by_intent() {
+    let words = fs::read_to_string(root().join("docs/compatibility.md")).unwrap();
+    let rule = words.split("Exhaustive are").nth(1).unwrap().split("\n- ").next().unwrap();
+    let mut named: BTreeSet<_> = rule.split('`').skip(1).step_by(2).collect();
+    // Structs and a crate, not enums.
+    ["MdevType", "Plane", "wire", "mtty"].iter().for_each(|it| assert!(named.remove(it), "{it}"));
+    let texts: Vec<_> = ["vfio-device", "vfio-user-server", "mtty"]
+        .iter()
+        .flat_map(|name| sources(&root().join("crates").join(name).join("src")))
+        .collect();
+    let mut found = BTreeSet::new();
+    for item in texts.iter().flat_map(|text| text.split("\n\n")) {
+        let Some((before, rest)) = item.split_once("pub enum ") else { continue };
+        if !before.contains("#[non_exhaustive]") {
+            found.insert(rest.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap());
+        }
+    }
+    assert_eq!(found, named, "in the sources, and in docs/compatibility.md");
 }
 
 #[test]

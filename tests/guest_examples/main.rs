@@ -3,13 +3,14 @@
 
 mod example;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use example::{Example, executable};
 use guest_kit::{Guest, Tools, vfio_user_device};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 const SOON: Duration = Duration::from_secs(300);
 
@@ -29,6 +30,26 @@ fn without_a_path_it_tells_how_it_is_used() {
 }
 
 #[test]
+fn what_begins_with_a_dash_is_no_path() {
+    let place = tempfile::tempdir().unwrap();
+    for word in ["--socket", "-v", "-", "--"] {
+        let mut tally = Command::new(executable("tally"));
+        let output = tally.arg(word).current_dir(place.path()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{word}: {said}");
+        assert!(said.starts_with("usage: tally SOCKET"), "{word}: {said}");
+    }
+    for words in [&["--help"][..], &["-h"], &["/tmp/one", "--help"]] {
+        let mut tally = Command::new(executable("tally"));
+        let output = tally.args(words).current_dir(place.path()).output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0), "{words:?}: {said}");
+        assert!(said.starts_with("usage: tally SOCKET"), "{words:?}: {said}");
+    }
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0, "no socket was made");
+}
+
+#[test]
 fn a_path_that_cannot_be_had_is_named_with_the_reason() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
@@ -37,6 +58,7 @@ fn a_path_that_cannot_be_had_is_named_with_the_reason() {
     assert_eq!(std::fs::read(&file).unwrap(), b"kept");
     refused(&[&directory.path().join("none/socket")], 1, "none; make it, or use another path");
     refused(&[directory.path().join("x".repeat(120)).as_ref()], 1, "too long");
+    refused(&["".as_ref()], 1, "tally: the path of the socket is empty");
 
     let running = Example::start("tally");
     refused(&[&running.socket()], 1, "is in use by another server");
@@ -45,7 +67,7 @@ fn a_path_that_cannot_be_had_is_named_with_the_reason() {
 
 #[test]
 fn it_tells_the_argument_for_qemu_and_ends_by_a_signal() {
-    for signal in [Signal::INT, Signal::TERM] {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let mut example = Example::start("tally");
         let argument: serde_json::Value = serde_json::from_str(&example.argument()).unwrap();
         assert_eq!(argument["driver"], "vfio-user-pci");
@@ -53,6 +75,34 @@ fn it_tells_the_argument_for_qemu_and_ends_by_a_signal() {
         assert_eq!(argument["socket"]["path"], example.socket().to_str().unwrap());
         example.end(signal);
     }
+}
+
+#[test]
+fn a_signal_that_it_was_started_to_ignore_stays_ignored() {
+    let place = tempfile::tempdir().unwrap();
+    let socket = place.path().join("device.sock");
+    // What nohup does, and what a shell's & does.
+    let mut tally = Command::new("/bin/sh")
+        .args(["-c", "trap '' HUP INT; exec \"$0\" \"$1\""])
+        .args([executable("tally"), socket.clone()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(tally.stdout.take().unwrap());
+    let mut ready = String::new();
+    stdout.read_line(&mut ready).unwrap();
+    let pid = Pid::from_child(&tally);
+    kill_process(pid, Signal::HUP).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    assert!(tally.try_wait().unwrap().is_none(), "it serves on");
+    // It may not have come to look yet: the kernel knows what it will do.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", tally.id())).unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    assert_eq!(u64::from_str_radix(ignored.trim(), 16).unwrap() & 3, 3, "{status}");
+    kill_process(pid, Signal::TERM).unwrap();
+    assert!(tally.wait().unwrap().success());
+    assert!(!socket.exists());
 }
 
 #[test]

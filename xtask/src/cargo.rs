@@ -17,6 +17,15 @@ pub fn cargo(arguments: &str) -> Command {
     cargo
 }
 
+/// Runs it, and says so.
+pub fn succeed(command: &mut Command) -> Result {
+    let shown =
+        command.get_args().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    println!("cargo {shown}");
+    let status = command.status()?;
+    if status.success() { Ok(()) } else { Err(format!("cargo {shown}: {status}").into()) }
+}
+
 /// Builds the program; where it is.
 pub fn build_program() -> Result<PathBuf> {
     // Its place depends on cargo's settings; cargo says it.

@@ -5,6 +5,7 @@ mod cargo;
 mod demo;
 mod guest;
 mod interrupt;
+mod package;
 mod report;
 mod server;
 mod test;

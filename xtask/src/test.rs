@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use guest_kit::Tools;
 
-use crate::cargo::cargo;
+use crate::cargo::{cargo, succeed};
+use crate::package;
 use crate::report::{Result, heading};
 
 /// A title and what is run.
@@ -21,16 +22,14 @@ const STEPS: [Step; 8] = [
             "test --workspace --locked --no-fail-fast --lib --bins --tests --examples",
         ))
     }),
-    ("the documentation's examples", || succeed(&mut cargo("test --workspace --locked --doc"))),
+    ("the documentation's examples", || {
+        succeed(&mut cargo("test --workspace --all-features --locked --doc"))
+    }),
     ("documentation", || {
-        succeed(cargo("doc --workspace --no-deps --locked").env("RUSTDOCFLAGS", "-D warnings"))
+        let doc = "doc --workspace --all-features --no-deps --locked";
+        succeed(cargo(doc).env("RUSTDOCFLAGS", "-D warnings"))
     }),
-    ("packages, and that they build from nothing else", || {
-        // Offline, as all there is to fetch has been fetched, and cargo would ask the registry for our own crates.
-        // Quiet about each test that is not in a package.
-        let package = "package --workspace --exclude guest-kit --exclude xtask";
-        succeed(&mut cargo(&format!("{package} --locked --offline --allow-dirty --quiet")))
-    }),
+    ("packages, and that they build from nothing else", package::check),
 ];
 
 /// Runs the steps; the first that fails is the last.
@@ -43,14 +42,6 @@ pub fn run() -> Result {
     println!("\nAll steps of the test command, in {:.0} s:", start.elapsed().as_secs_f32());
     println!("test: {} passed, 0 failed", STEPS.len());
     Ok(())
-}
-
-fn succeed(command: &mut Command) -> Result {
-    let shown =
-        command.get_args().map(|argument| argument.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    println!("cargo {shown}");
-    let status = command.status()?;
-    if status.success() { Ok(()) } else { Err(format!("cargo {shown}: {status}").into()) }
 }
 
 /// rustup installs a toolchain without them when its profile is minimal.

@@ -6,6 +6,7 @@ pub(crate) mod eventfd;
 mod holdoff;
 mod info;
 mod intercept;
+mod missing;
 mod msix;
 
 use std::fs::File;
@@ -18,6 +19,7 @@ use holdoff::Holdoff;
 pub use info::{ERR, INTX, IrqAction, IrqData, IrqFlags, IrqInfo, MSI, MSIX, REQ};
 use intercept::Intercept;
 pub use intercept::{Firing, IrqIntercept};
+use missing::Missing;
 pub(crate) use msix::MsixPart;
 use msix::Table;
 
@@ -93,6 +95,8 @@ pub struct Irqs {
     msix_table: Table,
     pub(crate) holdoff: Holdoff,
     intercept: Option<Intercept>,
+    /// The first call of the device's for a vector that it does not have.
+    pub(crate) missing: Option<Missing>,
 }
 
 impl Irqs {
@@ -112,6 +116,7 @@ impl Irqs {
             ),
             holdoff: Holdoff::default(),
             intercept: None,
+            missing: None,
         }
     }
 
@@ -128,9 +133,10 @@ impl Irqs {
     /// States the level of a vector. Safe to call after every access: only changes have an effect. A vector that the
     /// device does not have is ignored.
     pub fn set_level(&mut self, index: u32, vector: u32, high: bool) {
-        let Some(it) = self.indexes.get_mut(index as usize) else { return };
-        let is_edge = !it.is_level();
-        let Some(it) = it.vectors.get_mut(vector as usize) else { return };
+        let is_edge = !self.indexes.get(index as usize).is_some_and(Index::is_level);
+        let Some(it) = self.vector(index, vector) else {
+            return self.note_missing("set_level", index, vector);
+        };
         match (std::mem::replace(&mut it.level, high), high) {
             (false, true) => self.deliver(index, vector, is_edge),
             (true, false) if self.is_intx(index) => self.holdoff.reset(),
@@ -138,17 +144,22 @@ impl Irqs {
         }
     }
 
-    /// An event has happened: fires the vector, or once at unmask if it is masked.
+    /// An event has happened: fires the vector, or once at unmask if it is masked. A vector that the device does not have
+    /// is ignored.
     pub fn trigger(&mut self, index: u32, vector: u32) {
+        if self.get(index, vector).is_none() {
+            return self.note_missing("trigger", index, vector);
+        }
         self.deliver(index, vector, true);
     }
 
     /// Signals irq index REQ, by which a client of a PCI device is asked to let go of it. Whether it listens.
     pub(crate) fn request(&mut self) -> bool {
-        if self.is_pci {
+        let armed = self.is_pci && self.is_armed(REQ, 0);
+        if armed {
             self.trigger(REQ, 0);
         }
-        self.is_pci && self.is_armed(REQ, 0)
+        armed
     }
 
     fn is_intx(&self, index: u32) -> bool {

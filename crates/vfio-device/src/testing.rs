@@ -1,7 +1,8 @@
 //! Unit tests of a device, without a socket or a guest (feature `testing`).
 //!
 //! [`Harness`] is a device that one client has open: load, store, see what fired, let timers run out. [`Check`] holds a
-//! device to what every device must survive, and to a reset that leads back to where it began.
+//! device to what every device must survive, and to a reset that leads back to where it began. Both panic when the device
+//! states or triggers a vector that its description lacks: in a guest that interrupt would never come, and nobody say why.
 //!
 //! ```
 //! use vfio_device::testing::{Check, Harness};
@@ -48,12 +49,15 @@ use rustix::event::{EventfdFlags, eventfd};
 use crate::config::{COMMAND, COMMAND_BUS_MASTER};
 use crate::validate::PAGE;
 use crate::{
-    CONFIG, Device, DmaRange, Errno, INTX, Init, IrqAction, IrqData, Made, OpenMode, SharedMemory,
-    Vfio,
+    CONFIG, Device, DmaRange, Errno, INTX, Init, IrqAction, IrqData, MSI, MSIX, Made, OpenMode,
+    SharedMemory, Vfio,
 };
 pub use check::Check;
 
 /// A device that one client has open. What it has no method for, [`device`](Self::device) has.
+///
+/// Each method that calls the device, or asks for its interrupts, panics if the device has stated or triggered a vector
+/// that its description lacks.
 #[derive(Debug)]
 pub struct Harness {
     device: Device,
@@ -69,6 +73,7 @@ macro_rules! accesses {
             let mut data = [0; size_of::<$type>()];
             let done = self.device.region_read(region, offset, &mut data);
             must(done, || format!("a load at {offset:#x} of region {region}"));
+            self.must_have_all_vectors();
             $type::from_le_bytes(data)
         }
 
@@ -77,11 +82,12 @@ macro_rules! accesses {
         pub fn $write(&mut self, region: u32, offset: u64, value: $type) {
             let done = self.device.region_write(region, offset, &value.to_le_bytes());
             must(done, || format!("a store at {offset:#x} of region {region}"));
+            self.must_have_all_vectors();
         }
     )*};
 }
 
-/// Region [`CONFIG`](crate::CONFIG) is configuration space.
+/// Region [`CONFIG`] is configuration space.
 impl Harness {
     accesses! {
         u8 read8 write8,
@@ -99,7 +105,9 @@ impl Harness {
         let mut device = must(Vfio::new().alloc(init), || "alloc".into());
         must(device.register(), || "register".into());
         must(device.open(OpenMode::Exclusive), || "open".into());
-        Self { device, seen: Vec::new() }
+        let it = Self { device, seen: Vec::new() };
+        it.must_have_all_vectors();
+        it
     }
 
     /// The device.
@@ -123,13 +131,17 @@ impl Harness {
     }
 
     /// Whether the device asserts INTx.
+    #[track_caller]
     pub fn intx(&self) -> bool {
+        self.must_have_all_vectors();
         self.device.irqs().level(INTX, 0)
     }
 
     /// How often a vector that was [armed](Self::arm) has fired since this was last asked. Of INTx [`intx`](Self::intx)
     /// says more: it fires once, and then not before its client unmasks it.
+    #[track_caller]
     pub fn fired(&mut self, index: u32, vector: u32) -> u64 {
+        self.must_have_all_vectors();
         let total = self.device.irqs().fired(index, vector);
         let at = self.seen.iter().position(|(of, _)| *of == (index, vector));
         let before = at.map_or(0, |at| self.seen.swap_remove(at).1);
@@ -160,17 +172,43 @@ impl Harness {
     }
 
     /// Jumps to the moment when the next timer is due, and runs it. How far away that was; `None` if no timer runs.
+    #[track_caller]
     pub fn skip_to_timer(&mut self) -> Option<Duration> {
         let due = self.device.next_timer()?;
         let away = due.saturating_duration_since(Instant::now());
         self.device.run_timers(due);
+        self.must_have_all_vectors();
         Some(away)
     }
 
     /// Resets the device.
+    #[track_caller]
     pub fn reset(&mut self) {
         self.device.reset();
+        self.must_have_all_vectors();
     }
+
+    #[track_caller]
+    fn must_have_all_vectors(&self) {
+        must_have_all_vectors(&self.device);
+    }
+}
+
+/// The core ignores what a device says of a vector that it does not have. Here its author hears of it.
+#[track_caller]
+fn must_have_all_vectors(device: &Device) {
+    let irqs = device.irqs();
+    let Some(missing) = irqs.missing else { return };
+    let count = irqs.info(missing.index).map_or(0, |info| info.count);
+    let hint = match (missing.index, count) {
+        (INTX, 0) if device.is_pci() => "is `.intx()` missing?".into(),
+        (MSI, 0) if device.is_pci() => "is `.msi()` missing?".into(),
+        (MSIX, 0) if device.is_pci() => "is `.msix()` missing?".into(),
+        (_, 0) => "its description has no such irq index".into(),
+        (_, 1) => "that index has one, 0".into(),
+        _ => format!("that index has {count}, 0 to {}", count - 1),
+    };
+    panic!("{missing}; {hint}");
 }
 
 #[track_caller]

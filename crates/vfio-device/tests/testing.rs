@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use vfio_device::testing::{Check, Harness};
 use vfio_device::{
-    BAR0, BarKind, BarOffset, Capability, Context, Description, Errno, INTX, MSI, Region,
-    SharedMemory, VfioDevice,
+    BAR0, BarKind, BarOffset, Capability, Context, Description, ERR, Errno, INTX, IrqFlags, MSI,
+    MSIX, Made, REQ, Region, SharedMemory, VfioDevice,
 };
 
 /// What is wrong with a device.
@@ -61,7 +61,7 @@ impl VfioDevice for Ram {
     }
 }
 
-fn made(fault: Fault) -> vfio_device::Made {
+fn made(fault: Fault) -> Made {
     let what = Description::pci(0x1234, 0x4a3).bar(0, BarKind::Memory32, Region::trapped(16));
     (what.intx().msi(1), Box::new(Ram { bytes: [0; 4], opens: 0, fault }))
 }
@@ -86,6 +86,16 @@ fn the_check_finds_a_panic_at_one_width() {
 #[test]
 fn the_check_finds_a_panic_in_a_timer() {
     assert_found(Fault::PanicsInTimer, "out of time");
+}
+
+#[test]
+fn the_check_runs_timers_before_a_guests_reset_stops_them() {
+    let made = || {
+        let (what, device) = made(Fault::PanicsInTimer);
+        (what.capability(Capability::advanced_features()), device)
+    };
+    let said = complaint(|| Check::new(|_| Ok(made())).run()).expect("nothing was found");
+    assert!(said.contains("out of time"), "{said}");
 }
 
 #[test]
@@ -130,6 +140,8 @@ fn the_check_knows_memory_permissions_and_what_the_core_answers() {
             .bar(2, BarKind::Prefetchable64, Region::mapped(memory()))
             .bar(4, BarKind::Memory32, Region::sparse(memory(), [0x1000..0x2000, 0x3000..0x4000]))
             .rom(Region::trapped(0x800))
+            .intx()
+            .msi(1)
             .initial_command(0x0003)
             .msix(3, BarOffset { bar: 0, offset: 0x800 }, BarOffset { bar: 0, offset: 0xc00 })
             .capability(Capability::advanced_features())
@@ -184,4 +196,147 @@ fn the_harness_has_memory_for_a_device_with_dma() {
     assert_eq!(byte, [1]);
     high.read(0x1fff, &mut byte).unwrap();
     assert_eq!(byte, [42]);
+}
+
+/// States or triggers one vector: (irq index, vector, level; without it an edge).
+#[derive(Clone, Copy)]
+struct Says(u32, u32, Option<bool>);
+
+impl Says {
+    fn say(self, cx: &mut Context) {
+        match self {
+            Self(index, vector, Some(high)) => cx.irqs.set_level(index, vector, high),
+            Self(index, vector, None) => cx.irqs.trigger(index, vector),
+        }
+    }
+}
+
+/// Says it when a register is written, and, with a time, only when that is over.
+struct Speaker(Says, Option<Duration>);
+
+impl VfioDevice for Speaker {
+    fn region_read(&mut self, _: u32, _: u64, _: &mut [u8], _: &mut Context) {}
+    fn region_write(&mut self, _: u32, _: u64, _: &[u8], cx: &mut Context) {
+        match self.1 {
+            Some(after) => cx.timers.start(0, after),
+            None => self.0.say(cx),
+        }
+    }
+    fn reset(&mut self, _: &mut Context) {}
+    fn timer(&mut self, _: u32, cx: &mut Context) {
+        self.0.say(cx);
+    }
+}
+
+fn speaker(what: fn(Description) -> Description, says: Says, after: Option<Duration>) -> Made {
+    let pci = Description::pci(0x1234, 4).bar(0, BarKind::Memory32, Region::trapped(0x1000));
+    (what(pci), Box::new(Speaker(says, after)))
+}
+
+fn msix_of_2(pci: Description) -> Description {
+    pci.msix(2, BarOffset { bar: 0, offset: 0x800 }, BarOffset { bar: 0, offset: 0xc00 })
+}
+
+/// Harness and check find it, both at an access and in a timer, in the same words.
+#[track_caller]
+fn assert_missing(what: fn(Description) -> Description, says: Says, text: &str) {
+    let hour = Some(Duration::from_secs(3600));
+    let by_access = complaint(|| {
+        Harness::new(|_| Ok(speaker(what, says, None))).write32(BAR0, 0, 1);
+    });
+    let by_timer = complaint(|| {
+        let mut device = Harness::new(|_| Ok(speaker(what, says, hour)));
+        device.write32(BAR0, 0, 1);
+        device.skip_to_timer();
+    });
+    let by_check = complaint(|| Check::new(|_| Ok(speaker(what, says, None))).run());
+    let by_check_timer = complaint(|| Check::new(|_| Ok(speaker(what, says, hour))).run());
+    for said in [by_access, by_timer, by_check, by_check_timer] {
+        assert_eq!(said.as_deref(), Some(text));
+    }
+}
+
+#[test]
+fn a_vector_that_the_description_lacks_is_named_with_what_may_be_missing() {
+    let none = |pci| pci;
+    for level in [true, false] {
+        assert_missing(
+            none,
+            Says(INTX, 0, Some(level)),
+            "set_level of irq index 0, vector 0: the device has no such vector; is `.intx()` missing?",
+        );
+    }
+    assert_missing(
+        none,
+        Says(INTX, 0, None),
+        "trigger of irq index 0, vector 0: the device has no such vector; is `.intx()` missing?",
+    );
+    assert_missing(
+        none,
+        Says(MSI, 3, None),
+        "trigger of irq index 1, vector 3: the device has no such vector; is `.msi()` missing?",
+    );
+    assert_missing(
+        none,
+        Says(MSIX, 0, None),
+        "trigger of irq index 2, vector 0: the device has no such vector; is `.msix()` missing?",
+    );
+}
+
+#[test]
+fn a_vector_past_the_last_is_named_with_those_that_there_are() {
+    assert_missing(
+        msix_of_2,
+        Says(MSIX, 7, Some(true)),
+        "set_level of irq index 2, vector 7: the device has no such vector; that index has 2, 0 to 1",
+    );
+    assert_missing(
+        msix_of_2,
+        Says(MSIX, 2, None),
+        "trigger of irq index 2, vector 2: the device has no such vector; that index has 2, 0 to 1",
+    );
+    assert_missing(
+        Description::intx,
+        Says(INTX, 1, Some(true)),
+        "set_level of irq index 0, vector 1: the device has no such vector; that index has one, 0",
+    );
+    assert_missing(
+        Description::intx,
+        Says(9, 0, None),
+        "trigger of irq index 9, vector 0: the device has no such vector; its description has no such irq index",
+    );
+}
+
+#[test]
+fn a_vector_that_is_there_can_be_stated_and_triggered() {
+    let says = |what, says| Check::new(|_| Ok(speaker(what, says, None))).run();
+    says(Description::intx, Says(INTX, 0, Some(true)));
+    says(Description::intx, Says(INTX, 0, None));
+    says(msix_of_2, Says(MSIX, 1, Some(true)));
+    says(msix_of_2, Says(MSIX, 1, None));
+    says(|pci| pci, Says(ERR, 0, None));
+    says(Description::request_irq, Says(REQ, 0, None));
+    says(|pci| pci.irq(5, IrqFlags::MSI, 1), Says(5, 0, None));
+}
+
+#[test]
+fn what_the_device_said_outside_of_the_harness_is_found_when_that_is_asked_again() {
+    let made = || speaker(|pci| pci, Says(INTX, 0, Some(true)), None);
+    let said_to = |ask: fn(&mut Harness)| {
+        let mut device = Harness::new(|_| Ok(made()));
+        device.device().region_write(BAR0, 0, &[1]).unwrap();
+        complaint(|| ask(&mut device)).is_some_and(|said| said.contains("is `.intx()` missing?"))
+    };
+    assert!(said_to(|device| assert_eq!(device.read8(BAR0, 0), 0)));
+    assert!(said_to(|device| assert!(!device.intx())));
+    assert!(said_to(|device| assert_eq!(device.fired(INTX, 0), 0)));
+    assert!(said_to(|device| device.reset()));
+}
+
+#[test]
+fn a_device_that_cannot_be_asked_back_says_nothing_of_a_vector_when_it_is() {
+    let mut device = Harness::new(|_| Ok(speaker(|pci| pci, Says(INTX, 0, None), None)));
+    device.device().unregister();
+    assert!(!device.device().request());
+    assert_eq!(device.read8(BAR0, 0), 0);
 }

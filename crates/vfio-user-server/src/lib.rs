@@ -26,6 +26,8 @@ pub mod refusal;
 mod region_info;
 mod registry;
 pub mod session;
+#[doc(hidden)] // for the program; not covered by semantic versioning
+pub mod signals;
 #[doc(hidden)] // for this crate's tests; not covered by semantic versioning
 pub mod transport;
 #[doc(hidden)] // for this crate's tests; not covered by semantic versioning

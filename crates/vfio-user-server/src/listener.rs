@@ -27,6 +27,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ListenError {
+    /// No path at all, which the system takes for a wish to name the socket itself.
+    #[error("the path of the socket is empty; name one")]
+    Empty,
     /// Longer than a socket address can hold.
     #[error(
         "socket path {path} is too long: at most 107 bytes fit into a socket address; use a shorter directory"
@@ -96,6 +99,9 @@ impl Listener {
     /// # Errors
     /// [`ListenError`] names the path and the way out.
     pub fn bind(path: &Path) -> Result<Self, ListenError> {
+        if path.as_os_str().is_empty() {
+            return Err(ListenError::Empty);
+        }
         let io = |error: io::Error| ListenError::Io { path: path.into(), error };
         // Linux would take 108 bytes and no NUL behind them, and most clients would not.
         let address = Some(path)

@@ -7,12 +7,11 @@ use std::process::ExitCode;
 use std::thread;
 
 use serde_json::json;
-use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use thiserror::Error;
 use vfio_device::{Device, Errno, Init, Made, Vfio};
 
-use crate::{DEFAULT_POLL, Endpoint, Event, EventLoop, ListenError, Listener};
+use crate::{DEFAULT_POLL, Endpoint, Event, EventLoop, ListenError, Listener, signals};
 
 /// Why a device cannot be served, or not any more.
 #[derive(Debug, Error)]
@@ -32,9 +31,10 @@ pub enum ServeError {
 /// The `main` of a program that serves one device, on the socket that its one argument names.
 ///
 /// It makes the device with `init` ([`Vfio::alloc`]), registers it, prints the `-device` argument for QEMU, and serves
-/// one client after the other until SIGINT or SIGTERM. The device is released and the socket removed then. Exit status
-/// 0 after a signal, 2 for a command line that is not `PROGRAM SOCKET`, 1 for any other failure; standard error has the
-/// reason. Warnings and errors of the log go to standard error too, unless the program has a logger of its own.
+/// one client after the other until SIGINT, SIGTERM or SIGHUP. The device is released and the socket removed then. Exit
+/// status 0 after a signal, 2 for a command line that is not `PROGRAM SOCKET`, 1 for any other failure; standard error
+/// has the reason. `--help` and `-h` tell the usage; anything else that begins with `-` is no socket (`./-` is one).
+/// Warnings and errors of the log go to standard error too, unless the program has a logger of its own.
 ///
 /// ```no_run
 /// use std::process::ExitCode;
@@ -62,9 +62,16 @@ pub fn main(init: impl FnOnce(&mut Init<'_>) -> Result<Made, Errno>) -> ExitCode
     let program = arguments.next().map(PathBuf::from).unwrap_or_default();
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let arguments: Vec<OsString> = arguments.collect();
-    let [socket] = arguments.as_slice() else {
-        return fail(2, &format!("usage: {name} SOCKET, the path at which to make the socket"));
-    };
+    let usage = format!("usage: {name} SOCKET, the path at which to make the socket");
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        // `println!` would panic if nobody listens.
+        let _ = writeln!(io::stdout(), "{usage}");
+        return ExitCode::SUCCESS;
+    }
+    let [socket] = arguments.as_slice() else { return fail(2, &usage) };
+    if socket.as_encoded_bytes().starts_with(b"-") {
+        return fail(2, &usage);
+    }
     let made = Vfio::new().alloc(init).and_then(|mut device| {
         device.register()?;
         Ok(device)
@@ -79,14 +86,15 @@ pub fn main(init: impl FnOnce(&mut Init<'_>) -> Result<Made, Errno>) -> ExitCode
     }
 }
 
-/// Serves a registered device at `socket` until SIGINT or SIGTERM, and prints the `-device` argument for QEMU when
-/// clients can come. These signals are not what they were before, also after the return.
+/// Serves a registered device at `socket` until SIGINT, SIGTERM or SIGHUP, and prints the `-device` argument for QEMU when
+/// clients can come. Those that the program was started to ignore (`nohup`, a shell's `&`) stay ignored. The others are
+/// not what they were before, also after the return.
 ///
 /// # Errors
 /// [`ServeError`] says why; no socket is left behind.
 pub fn serve(device: Device, socket: &Path) -> Result<(), ServeError> {
-    // First of all: from here on neither signal leaves a socket behind.
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    // First of all: from here on no signal leaves a socket behind.
+    let mut signals = Signals::new(signals::ending())?;
     let listener = Listener::bind(socket)?;
     let mut event_loop = EventLoop::new(DEFAULT_POLL)?;
     let id = event_loop.add(Endpoint::new(device, listener))?;

@@ -48,6 +48,13 @@ fn a_path_that_is_too_long_is_refused_and_named() {
 }
 
 #[test]
+fn an_empty_path_is_refused_and_the_system_names_none() {
+    let error = Listener::bind("".as_ref()).unwrap_err();
+    assert!(matches!(error, ListenError::Empty), "{error:?}");
+    assert_eq!(error.to_string(), "the path of the socket is empty; name one");
+}
+
+#[test]
 fn a_directory_that_is_not_there_is_named() {
     let (directory, _) = place();
     let error = Listener::bind(&directory.path().join("none/device.sock")).unwrap_err();

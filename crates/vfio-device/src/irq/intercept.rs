@@ -6,6 +6,7 @@ use super::Irqs;
 
 /// What becomes of a firing, that is, of a moment at which a vector would signal its eventfd.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Firing {
     /// The eventfd is signalled.
     Signalled,
