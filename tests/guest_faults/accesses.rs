@@ -23,7 +23,7 @@ const READ: &str = "outb 7 5b; echo $(inb 7) $(inb 7) $(inb 7)";
 /// Writes it and reads it, twice.
 const WRITE: &str = "outb 7 5b; inb 7; echo; outb 7 5c; inb 7";
 
-const BRIEF: u32 = 1000;
+const BRIEF: u32 = 700;
 
 const CASES: [Case; 15] = [
     Case {
@@ -35,7 +35,7 @@ const CASES: [Case; 15] = [
     },
     Case {
         fault: "delay,ms=1500,command=region-read,region=0,offset=7",
-        timeout: BRIEF,
+        timeout: 1000,
         script: READ,
         prints: "ff ff ff",
         messages: &[
