@@ -212,9 +212,11 @@ impl Faults {
         let name = device.object().to_string();
         for fault in &faults {
             if let Some(absent) = fault.what.absent_on(device) {
-                log::warn!(
-                    "{name}: fault {fault}: {absent}; a client that looks first will not meet it"
-                );
+                let so = match fault.what {
+                    What::Irq { .. } => "it cannot act",
+                    What::Message(..) => "a client that looks first will not meet it",
+                };
+                log::warn!("{name}: fault {fault}: {absent}; {so}");
             }
         }
         let none = faults.is_empty();
