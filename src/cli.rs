@@ -70,7 +70,25 @@ pub enum Command {
     Man(Man),
 }
 
-const SERVE_EXAMPLES: &str = "\
+/// The options in brief. The manual page has the tables of docs/faults.md.
+macro_rules! faults {
+    () => {
+        "\
+Faults: a SPEC is ACTION[,OPTION=VALUE]..., at its shortest
+  delay,ms=N  stall  drop  error,errno=NAME  cut,bytes=N  short,bytes=N
+  disconnect        of messages; command=NAME, region=NAME, offset=N choose some
+  lose-irq,index=NAME  stick-irq,index=NAME
+                    of interrupts; vector=N chooses one
+  All take at=N, the first that is meant, 1 without it, and count=N, how many
+  from there on, 1 without it, or always. The manual page mdev-user-serve(1),
+  which `mdev-user man` writes, explains them, as docs/faults.md does."
+    };
+}
+
+const SERVE_EXAMPLES: &str = concat!(
+    faults!(),
+    "
+
 Examples:
   mdev-user serve mtty-2 --socket-path /tmp/mtty.sock
     Serves one QEMU after the other. When it is ready it prints the -device
@@ -80,17 +98,22 @@ Examples:
     Ends with the first QEMU.
 
   mdev-user serve mtty-1 --socket-path /tmp/mtty.sock \\
-      --fault error,errno=EIO,command=region-read,at=3
-    Answers the third read of a register with an error, once.";
+      --fault error,errno=EIO,command=region-read,region=bar0,offset=7,at=3
+    Answers the third read of the port's scratch register with an error, once."
+);
 
-const RUN_EXAMPLES: &str = "\
+const RUN_EXAMPLES: &str = concat!(
+    faults!(),
+    "
+
 Examples:
   mdev-user run mtty-2 -- qemu-system-x86_64 -m 512 -nographic disk.img
   mdev-user run mtty-2 mtty-1 -- qemu-system-x86_64 -m 512 -nographic disk.img
     Two cards, in this order on the guest's bus.
 
 The devices end with the command: a QEMU that puts itself into the background
-(-daemonize) loses them.";
+(-daemonize) loses them."
+);
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -181,7 +204,7 @@ impl Polling {
 #[derive(Debug, Args)]
 pub struct Faults {
     /// Go wrong on purpose, to test a client: ACTION[,OPTION=VALUE]..., ACTION being delay, stall, drop, error, cut,
-    /// short, disconnect, lose-irq or stick-irq. Can be given several times; docs/faults.md has the options
+    /// short, disconnect, lose-irq or stick-irq. Can be given several times. See Faults for the options
     #[arg(long = "fault", value_name = "SPEC", value_parser = fault)]
     pub list: Vec<Fault>,
 }

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
-use clap_mangen::roff::{Roff, bold, roman};
+use clap_mangen::roff::{Inline, Roff, bold, roman};
 
 use super::print as print_text;
 use crate::cli::{self, Cli};
@@ -46,6 +46,9 @@ const SOCKETS: Entry = (
     "$XDG_RUNTIME_DIR/mdev-user-*/",
     "The sockets of run, in a directory of mode 0700. It goes when run ends.",
 );
+
+/// Its tables and rules of SPEC are a section of the pages: who has no more than the program needs them as well.
+const FAULTS: &str = include_str!("../../docs/faults.md");
 
 pub fn print(options: &cli::Man) -> Result<ExitCode, Box<dyn Error>> {
     let mut program = Cli::command().disable_help_subcommand(true); // it tells what the pages tell
@@ -98,6 +101,9 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
         _ => (&STATUS, &[], &[]),
     };
     entries(&mut rest, "EXIT STATUS", status);
+    if matches!(command.get_name(), "serve" | "run") {
+        faults(&mut rest);
+    }
     entries(&mut rest, "ENVIRONMENT", variables);
     entries(&mut rest, "FILES", files);
     let after_help = command.get_after_help().map(|text| text.to_string()).unwrap_or_default();
@@ -134,12 +140,48 @@ fn entries(page: &mut Roff, title: &str, entries: &[Entry]) {
     }
 }
 
+fn faults(page: &mut Roff) {
+    let intro = "What --fault takes: `ACTION[,OPTION=VALUE]...`. Numbers are decimal, or hexadecimal after `0x`.";
+    page.control("SH", ["FAULTS"]).text(marked(intro));
+    page.control("SS", ["Actions"]);
+    for [action, what, options] in rows("| action |") {
+        let options = if options.is_empty() { String::new() } else { format!(" ({options})") };
+        page.control("TP", []).text(marked(action)).text(marked(&format!("{what}{options}")));
+    }
+    page.control("SS", ["Options"]);
+    for [option, what, without] in rows("| option |") {
+        let without = if without == "needed" { "needed" } else { &format!("without it {without}") };
+        page.control("TP", []).text(marked(option)).text(marked(&format!("{what} ({without})")));
+    }
+    page.control("SS", ["Rules"]);
+    let rules = FAULTS.lines().skip_while(|line| !line.starts_with("- "));
+    for line in rules.take_while(|line| !line.is_empty()) {
+        let text = line.strip_prefix("- ").inspect(|_| _ = page.control("IP", ["*", "2"]));
+        page.text(marked(text.unwrap_or(line).trim_start()));
+    }
+}
+
+/// The rows of the table whose head begins so.
+fn rows(head: &str) -> impl Iterator<Item = [&'static str; 3]> {
+    let rows = FAULTS.lines().skip_while(move |line| !line.starts_with(head)).skip(2);
+    rows.map_while(|row| {
+        let mut cells = row.strip_prefix('|')?.split('|').map(str::trim);
+        Some([cells.next()?, cells.next()?, cells.next()?])
+    })
+}
+
+/// Bold where backticks are.
+fn marked(text: &str) -> Vec<Inline> {
+    let parts = text.split('`').enumerate();
+    parts.map(|(number, part)| if number % 2 == 1 { bold(part) } else { roman(part) }).collect()
+}
+
 /// What stands below the help: examples as they are, and remarks.
 fn examples_and_notes(page: &mut Roff, after_help: &str) {
     let paragraphs = || after_help.split("\n\n");
-    // The exit status has a section of its own.
+    // The exit status and the faults have sections of their own.
     let notes: Vec<_> = paragraphs()
-        .filter(|text| !text.starts_with([' ', 'E']))
+        .filter(|text| !text.starts_with([' ', 'E']) && !text.starts_with("Faults:"))
         .flat_map(str::lines)
         .take_while(|line| !line.starts_with("Exit status"))
         .collect();

@@ -30,7 +30,7 @@ fn a_wrong_fault_is_named_with_what_would_be_right() {
         ),
         (
             "error,errno=EWHAT",
-            "errno='EWHAT': a number from 1 to 4095, or one of EPERM, ENOENT,".into(),
+            "errno='EWHAT': a number from 1 to 4095, or one of Linux's names (EIO); see".into(),
         ),
         (
             "stall,command=reset",
@@ -116,7 +116,9 @@ fn each_fault_that_acts_is_logged_with_its_message() {
     drop(client(&path));
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     let said = end(child);
-    let lines: Vec<_> = said.err.lines().filter(|line| line.contains(": fault ")).collect();
+    let mut lines: Vec<_> = said.err.lines().filter(|line| line.contains(": fault ")).collect();
+    let total = " INFO  vfio0 (mtty-2): fault error,errno=EIO,at=2,count=2 acted 2 times (matched ";
+    assert!(lines.pop().unwrap().contains(total), "{said:?}");
     assert_eq!(lines.len(), 2, "{said:?}");
     for (line, number) in lines.iter().zip([2, 3]) {
         let what = format!(": fault error,errno=EIO,at=2,count=2: VERSION (1), match {number}");
@@ -124,13 +126,73 @@ fn each_fault_that_acts_is_logged_with_its_message() {
     }
 }
 
+/// What follows `--fault` in the examples.
+fn examples(text: &str) -> Vec<&str> {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let pairs = words.windows(2).filter(|pair| pair[0] == "--fault");
+    pairs.map(|pair| pair[1]).filter(|spec| spec.contains('=')).collect()
+}
+
+/// A read of one byte of BAR 0; the error number in the answer.
+fn read(socket: &mut UnixStream, offset: u8) -> u32 {
+    let mut message = [0; 32];
+    (message[2], message[4], message[16], message[28]) = (9, 32, offset, 1);
+    std::io::Write::write_all(socket, &message).unwrap();
+    let mut header = [0; 16];
+    socket.read_exact(&mut header).unwrap();
+    let mut rest = vec![0; usize::from(header[4]) - 16];
+    socket.read_exact(&mut rest).unwrap();
+    header[12].into()
+}
+
+/// What a guest sees of it is in tests/guest_faults.
 #[test]
-fn the_help_has_an_example_that_is_taken() {
-    let help = say(&mut mdev_user(&["serve", "--help"])).out;
-    assert!(help.contains("docs/faults.md"), "{help}");
-    let example = help.lines().find_map(|line| line.trim().strip_prefix("--fault error,")).unwrap();
-    let spec = format!("error,{example}");
-    drop(Program::serve_with("mtty-1", &["--fault", &spec]));
+fn the_example_of_help_and_document_does_what_is_said() {
+    let help = say(&mut mdev_user(&["help", "serve"])).out;
+    let [spec] = examples(&help)[..] else { panic!("{help}") };
+    assert_eq!(examples(DOCUMENT), [spec]);
+    assert!(
+        help.contains("Answers the third read of the port's scratch register with an error, once.")
+    );
+    let program = Program::serve_with("mtty-1", &["--fault", spec]);
+    let mut socket = client(&program.path());
+    assert_eq!([7, 7, 6, 7, 7].map(|offset| read(&mut socket, offset)), [0, 0, 0, EIO, 0]);
+}
+
+#[test]
+fn a_fault_that_never_acts_is_said_whatever_the_log_level() {
+    let fault = "lose-irq,index=msix";
+    let said = say(&mut mdev_user(&["run", "mtty-1", "--fault", fault, "--", "true"]));
+    assert_eq!(said.status, 0, "{said:?}");
+    let lines: Vec<_> = said.err.lines().collect();
+    assert_eq!(lines.len(), 2, "{said:?}");
+    let device = "vfio0 (mtty-1): fault lose-irq,index=msix";
+    assert!(lines[0].contains(&format!("{device}: the device has no irq index 2;")), "{said:?}");
+    assert!(lines[1].ends_with(&format!("{device} never acted (matched 0)")), "{said:?}");
+}
+
+#[test]
+fn help_and_manual_have_all_actions_and_options() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(say(mdev_user(&["man", "--out"]).arg(directory.path())).status, 0);
+    for command in ["serve", "run"] {
+        let help = say(&mut mdev_user(&["help", command])).out;
+        let brief = help.split("\nFaults:").nth(1).unwrap().split("\n\n").next().unwrap();
+        let page = directory.path().join(format!("mdev-user-{command}.1"));
+        let page = std::fs::read_to_string(page).unwrap().replace("\\-", "-");
+        let section = page.split(".SH FAULTS\n").nth(1).unwrap().split("\n.SH ").next().unwrap();
+        let known = [names("| action |"), names("| option |")].concat();
+        assert_eq!(known.len(), 19);
+        for name in known {
+            let is_there =
+                brief.split(|c: char| c != '-' && !c.is_alphanumeric()).any(|it| it == name);
+            assert!(is_there, "{command}: {name}: {brief}");
+            assert!(section.contains(&format!("\n.TP\n\\fB{name}\\fR\n")), "{name}: {section}");
+        }
+        assert!(section.contains("connection is closed, and so it is if no answer was wanted"));
+        assert!(section.contains("A fault counts the messages that match it over all connections"));
+        assert!(!section.contains('`') && !section.contains('|'), "{section}");
+    }
 }
 
 /// Words between backticks.
@@ -169,8 +231,7 @@ fn each_fault_in_faults_md_is_one() {
     let mut faults: Vec<_> = names("| fault | QEMU |");
     faults.extend(names("| fault | the guest | QEMU says |"));
     faults.extend(names("| fault of an interrupt |"));
-    let after = |text: &'static str| text.split("--fault ").nth(1)?.split_whitespace().next();
-    faults.extend(DOCUMENT.lines().filter(|line| line.starts_with("mdev-user ")).filter_map(after));
+    faults.extend(examples(DOCUMENT));
     assert!(faults.len() > 36, "{faults:?}");
     for fault in faults {
         fault.parse::<Fault>().unwrap();

@@ -6,8 +6,8 @@ use crate::{SOON, device, served};
 
 const SHELL: &str = include_str!("../guest_mtty/card.sh");
 
-/// A text through the port and back, in 3 s.
-const HELLO: &str = "timeout 3 sh -c '
+/// A text through the port and back, in 2 s.
+const HELLO: &str = "timeout 2 sh -c '
     exec 3<>/dev/$0
     stty raw -echo clocal -crtscts 115200 <&3
     echo hello >&3

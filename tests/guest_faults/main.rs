@@ -4,9 +4,9 @@
 //! for in no other. `docs/faults.md` quotes them: what is asserted here is there.
 #![cfg(test)]
 
+mod accesses;
 mod interrupts;
 mod realize;
-mod registers;
 #[path = "../guest_mtty/served.rs"]
 #[expect(dead_code, reason = "the other tests use all of it")]
 mod served;

@@ -256,9 +256,8 @@ impl Connection {
             let owns_held = self.held_at <= self.start + size;
             let fds = if owns_held { &mut self.held } else { &mut scratch.none };
             let lost = owns_held && std::mem::take(&mut self.held_lost);
-            let effect = faults
-                .as_deref_mut()
-                .and_then(|faults| faults.message(device, &self.label, &header, body));
+            let effect =
+                faults.as_deref_mut().and_then(|faults| faults.message(&self.label, &header, body));
             let result = match effect {
                 Some(Effect::Disconnect) => return Ok(Flow::Ends),
                 Some(Effect::Error(errno)) => Err(Refusal::Injected { errno }),

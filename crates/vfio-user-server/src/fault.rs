@@ -3,17 +3,19 @@
 //!
 //! What happens is decided by counting and by nothing else, so that it happens at the same place each time.
 
+mod acting;
 mod spec;
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use vfio_device::{Device, Firing, IrqIntercept};
+use vfio_device::{Device, Firing, IrqIntercept, Region};
 
 use crate::command::Command;
-use crate::log_limit::LogLimit;
 use crate::wire::{Header, RegionAccess};
+
+use acting::Acting;
 
 /// A fault and the messages or interrupts that it befalls: `ACTION[,OPTION=VALUE]...`. For
 /// [`Endpoint::with_faults`](crate::Endpoint::with_faults).
@@ -33,10 +35,10 @@ use crate::wire::{Header, RegionAccess};
 /// | option | is | if left out |
 /// |---|---|---|
 /// | `ms` | milliseconds, 0 to 3600000 | needed |
-/// | `errno` | `EIO` and the like, or 1 to 4095 | needed |
+/// | `errno` | a name that Linux has (`EIO`), or 1 to 4095 | needed |
 /// | `bytes` | 0 to 4294967295; more than there are is all of them | needed |
-/// | `command` | the specification's name (`region-read`), a number, or `any` | `any` |
-/// | `region` | region index; region reads and writes alone | any |
+/// | `command` | the specification's name (`region-read`), a number, or `any`; not what a server says | `any` |
+/// | `region` | `bar0` to `bar5`, `rom`, `config`, `vga`, or a number; region reads and writes alone | any |
 /// | `offset` | where the access begins; region reads and writes alone | any |
 /// | `index` | irq index: `intx`, `msi`, `msix`, `err`, `req`, or a number | needed |
 /// | `vector` | of this irq index | any |
@@ -49,7 +51,11 @@ use crate::wire::{Header, RegionAccess};
 /// connection that has still to become that or is refused. A message whose size is impossible is none. Each fault counts
 /// the messages that match it, from the device's first client on through all that follow. Where several faults befall one
 /// message, the first of them acts, and the others count it as theirs. A command that wants no answer (No_reply) has
-/// none to be dropped or shortened; all else holds for it too.
+/// none to be dropped or shortened; all else holds for it too, and `cut` closes.
+///
+/// Each fault that acts is a line of the log at info, up to ten a second, and at debug beyond that. When the endpoint ends
+/// each says how often it has acted, at info, or at warn that it never has. One for which the device has no interrupt, region
+/// or offset is warned of when it is given to the endpoint.
 ///
 /// ```
 /// use vfio_user_server::Fault;
@@ -96,6 +102,38 @@ enum What {
         index: u32,
         vector: Option<u32>,
     },
+}
+
+impl What {
+    /// What the fault is about and the device does not have, or the specification.
+    fn absent_on(&self, device: &Device) -> Option<String> {
+        match *self {
+            Self::Irq { index, vector, .. } => {
+                let vectors = device.irqs().info(index).map_or(0, |info| info.count);
+                match vector {
+                    _ if vectors == 0 => Some(format!("the device has no irq index {index}")),
+                    Some(vector) if vector >= vectors => Some(format!(
+                        "irq index {index} has no vector {vector}, but {vectors} from 0"
+                    )),
+                    _ => None,
+                }
+            }
+            Self::Message(_, Target { command, region, offset }) => {
+                if let Some(command) = command.filter(|it| Command::try_from(*it).is_err()) {
+                    return Some(format!("the specification has no command {command}"));
+                }
+                let region = region?;
+                let size = device.region(region).map_or(0, Region::size);
+                match offset {
+                    _ if size == 0 => Some(format!("the device has no region {region}")),
+                    Some(offset) if offset >= size => Some(format!(
+                        "region {region} has no offset {offset:#x}, but {size:#x} bytes"
+                    )),
+                    _ => None,
+                }
+            }
+        }
+    }
 }
 
 /// What becomes of a message.
@@ -147,6 +185,8 @@ struct Count {
     /// `None`: all from there on.
     count: Option<u64>,
     seen: u64,
+    /// On how many the fault has acted.
+    acted: u64,
 }
 
 impl Count {
@@ -160,10 +200,7 @@ impl Count {
 
 /// The faults of one endpoint that befall messages.
 #[derive(Debug)]
-pub(crate) struct Faults {
-    faults: Vec<Fault>,
-    log: LogLimit,
-}
+pub(crate) struct Faults(Acting);
 
 impl Faults {
     /// Those that befall interrupts go to the device. `None` if there are none at all.
@@ -171,67 +208,47 @@ impl Faults {
         faults: impl IntoIterator<Item = Fault>,
         device: &mut Device,
     ) -> Option<Self> {
+        let faults: Vec<_> = faults.into_iter().collect();
+        let name = device.object().to_string();
+        for fault in &faults {
+            if let Some(absent) = fault.what.absent_on(device) {
+                let so = match fault.what {
+                    What::Irq { .. } => "it cannot act",
+                    What::Message(..) => "a client that looks first will not meet it",
+                };
+                log::warn!("{name}: fault {fault}: {absent}; {so}");
+            }
+        }
+        let none = faults.is_empty();
         let (irqs, faults): (Vec<_>, Vec<_>) =
             faults.into_iter().partition(|fault| matches!(fault.what, What::Irq { .. }));
-        let none = irqs.is_empty() && faults.is_empty();
-        let name = device.object().to_string();
-        device.intercept_irqs(if irqs.is_empty() { None } else { Some(intercept(irqs, name)) });
-        if none { None } else { Some(Self { faults, log: LogLimit::new() }) }
+        let intercept = (!irqs.is_empty()).then(|| intercept(Acting::new(irqs, name.clone())));
+        device.intercept_irqs(intercept);
+        (!none).then(|| Self(Acting::new(faults, name)))
     }
 
     /// A message has come in. Returns what is to become of it.
-    pub(crate) fn message(
-        &mut self,
-        device: &Device,
-        client: &str,
-        header: &Header,
-        body: &[u8],
-    ) -> Option<Effect> {
-        let mut acts = None;
-        for fault in &mut self.faults {
-            let What::Message(effect, target) = fault.what else { continue };
-            if target.matches(header, body) && fault.count.next() && acts.is_none() {
-                acts = Some((effect, &*fault));
-            }
-        }
-        let (effect, fault) = acts?;
-        let name = device.object();
+    pub(crate) fn message(&mut self, client: &str, header: &Header, body: &[u8]) -> Option<Effect> {
+        let matches = |what: &What| match what {
+            What::Message(effect, target) => target.matches(header, body).then_some(*effect),
+            What::Irq { .. } => None,
+        };
         let number = header.command;
         let command = Command::try_from(number).map_or("unknown command", Command::name);
-        let seen = fault.count.seen;
-        say(
-            &mut self.log,
-            format_args!("{name}: {client}: fault {fault}: {command} ({number}), match {seen}"),
-        );
-        Some(effect)
+        self.0.befall(matches, Some(client), format_args!("{command} ({number})"))
     }
 }
 
-/// Has these faults decide what becomes of interrupts of the device that is called so.
-fn intercept(mut faults: Vec<Fault>, name: String) -> IrqIntercept {
-    let mut log = LogLimit::new();
+/// Has these faults decide what becomes of interrupts.
+fn intercept(mut faults: Acting) -> IrqIntercept {
     Box::new(move |fired, number| {
-        let mut acts = None;
-        for fault in &mut faults {
-            let What::Irq { firing, index, vector } = fault.what else { continue };
-            let matches = index == fired && vector.is_none_or(|vector| vector == number);
-            if matches && fault.count.next() && acts.is_none() {
-                acts = Some((firing, &*fault));
+        let matches = |what: &What| match *what {
+            What::Irq { firing, index, vector } => {
+                (index == fired && vector.is_none_or(|vector| vector == number)).then_some(firing)
             }
-        }
-        let Some((firing, fault)) = acts else { return Firing::Signalled };
-        let seen = fault.count.seen;
-        let what = format_args!("irq index {fired} vector {number}, match {seen}");
-        say(&mut log, format_args!("{name}: fault {fault}: {what}"));
-        firing
+            What::Message(..) => None,
+        };
+        let what = format_args!("irq index {fired} vector {number}");
+        faults.befall(matches, None, what).unwrap_or(Firing::Signalled)
     })
-}
-
-/// A fault may act at each of a million messages.
-fn say(limit: &mut LogLimit, what: fmt::Arguments<'_>) {
-    match limit.admit(Instant::now()) {
-        Some(0) => log::info!("{what}"),
-        Some(held_back) => log::info!("{what} ({held_back} lines like it were left out)"),
-        None => log::debug!("{what}"),
-    }
 }

@@ -43,6 +43,18 @@ const OF_IRQS: [&str; 3] = ["vector", "at", "count"];
 const INDEXES: [(&str, u32); 5] =
     [("intx", INTX), ("msi", MSI), ("msix", MSIX), ("err", ERR), ("req", REQ)];
 
+const REGIONS: [(&str, u32); 9] = [
+    ("bar0", 0),
+    ("bar1", 1),
+    ("bar2", 2),
+    ("bar3", 3),
+    ("bar4", 4),
+    ("bar5", 5),
+    ("rom", 6),
+    ("config", 7),
+    ("vga", 8),
+];
+
 /// An hour: a delay that is longer is a stall.
 const LONGEST: u64 = 3_600_000;
 
@@ -141,19 +153,23 @@ impl<'a> Options<'a> {
         }
         let number = number(text).filter(|number| (1..=4095).contains(number));
         number.and_then(|number| i32::try_from(number).ok()).ok_or_else(|| {
-            let names = list(ERRNOS.iter().map(|(name, _)| *name));
-            format!("errno='{text}': a number from 1 to 4095, or one of {names}")
+            format!("errno='{text}': a number from 1 to 4095, or one of Linux's names (EIO)")
+        })
+    }
+
+    /// A number that fits a word, or one of these names.
+    fn named(&self, option: &str, names: &[(&str, u32)]) -> Result<Option<u32>, String> {
+        let Some(text) = self.get(option) else { return Ok(None) };
+        let named = names.iter().find(|(name, _)| *name == text).map(|(_, number)| *number);
+        let number = || number(text).and_then(|number| u32::try_from(number).ok());
+        named.or_else(number).map(Some).ok_or_else(|| {
+            let names = list(names.iter().map(|(name, _)| *name));
+            format!("{option}='{text}': a number, or one of {names}")
         })
     }
 
     fn irq(&self, text: &str, firing: Firing) -> Result<Fault, String> {
-        let index = self.get("index").unwrap_or_default();
-        let named = INDEXES.iter().find(|(name, _)| *name == index).map(|(_, number)| *number);
-        let number = || number(index).and_then(|number| u32::try_from(number).ok());
-        let index = named.or_else(number).ok_or_else(|| {
-            let names = list(INDEXES.iter().map(|(name, _)| *name));
-            format!("index='{index}': a number, or one of {names}")
-        })?;
+        let index = self.named("index", &INDEXES)?.unwrap_or_default();
         let vector = self.number("vector", 0, u32::MAX.into())?;
         let vector = vector.and_then(|vector| u32::try_from(vector).ok());
         let what = What::Irq { firing, index, vector };
@@ -161,10 +177,9 @@ impl<'a> Options<'a> {
     }
 
     fn target(&self) -> Result<Target, String> {
-        let region = self.number("region", 0, u32::MAX.into())?;
         let target = Target {
             command: self.command()?,
-            region: region.and_then(|region| u32::try_from(region).ok()),
+            region: self.named("region", &REGIONS)?,
             offset: self.number("offset", 0, u64::MAX)?,
         };
         match ["region", "offset"].into_iter().find(|option| self.get(option).is_some()) {
@@ -180,11 +195,16 @@ impl<'a> Options<'a> {
         let Some(text) = self.get("command").filter(|text| *text != "any") else { return Ok(None) };
         let named = commands().find(|command| kebab(*command) == text);
         let number = || number(text).and_then(|number| u16::try_from(number).ok());
-        named.map(Command::number).or_else(number).map(Some).ok_or_else(|| {
-            let names: Vec<_> = commands().map(kebab).collect();
+        let number = named.map(Command::number).or_else(number).ok_or_else(|| {
+            let names: Vec<_> =
+                commands().filter(|it| !is_servers(it.number())).map(kebab).collect();
             let names = list(names.iter().map(String::as_str));
             format!("command='{text}': any, a number from 0 to 65535, or one of {names}")
-        })
+        })?;
+        if is_servers(number) {
+            return Err(format!("command='{text}': servers say it and clients do not"));
+        }
+        Ok(Some(number))
     }
 
     fn count(&self) -> Result<Count, String> {
@@ -197,13 +217,18 @@ impl<'a> Options<'a> {
             }
             None => Some(1),
         };
-        Ok(Count { at, count, seen: 0 })
+        Ok(Count { at, count, seen: 0, acted: 0 })
     }
 }
 
 /// All commands that the specification names.
 fn commands() -> impl Iterator<Item = Command> {
     (0..=u8::MAX).filter_map(|number| Command::try_from(u16::from(number)).ok())
+}
+
+/// Whether it goes from server to client, so that no client's messages could match.
+fn is_servers(command: u16) -> bool {
+    [Command::DmaRead, Command::DmaWrite].iter().any(|it| it.number() == command)
 }
 
 fn kebab(command: Command) -> String {
@@ -223,12 +248,22 @@ fn list<'a>(words: impl Iterator<Item = &'a str>) -> String {
     words.collect::<Vec<_>>().join(", ")
 }
 
-/// Declares names of errors that a client may meet.
+/// Declares names of errors.
 macro_rules! errnos {
     ($($name:ident)+) => { &[ $( (stringify!($name), libc::$name), )+ ] };
 }
 
+/// All that Linux has (errno(3)).
 const ERRNOS: &[(&str, i32)] = errnos! {
-    EPERM ENOENT EINTR EIO ENXIO E2BIG EBADF EAGAIN ENOMEM EACCES EFAULT EBUSY EEXIST ENODEV EINVAL ENFILE EMFILE EFBIG
-    ENOSPC EROFS EPIPE ERANGE ENOSYS EPROTO EOVERFLOW EMSGSIZE ENOTSUP ECONNRESET ENOBUFS ETIMEDOUT EALREADY ECANCELED
+    EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF ECHILD EAGAIN EWOULDBLOCK ENOMEM EACCES EFAULT ENOTBLK
+    EBUSY EEXIST EXDEV ENODEV ENOTDIR EISDIR EINVAL ENFILE EMFILE ENOTTY ETXTBSY EFBIG ENOSPC ESPIPE EROFS EMLINK
+    EPIPE EDOM ERANGE EDEADLK EDEADLOCK ENAMETOOLONG ENOLCK ENOSYS ENOTEMPTY ELOOP ENOMSG EIDRM ECHRNG EL2NSYNC
+    EL3HLT EL3RST ELNRNG EUNATCH ENOCSI EL2HLT EBADE EBADR EXFULL ENOANO EBADRQC EBADSLT EBFONT ENOSTR ENODATA ETIME
+    ENOSR ENONET ENOPKG EREMOTE ENOLINK EADV ESRMNT ECOMM EPROTO EMULTIHOP EDOTDOT EBADMSG EOVERFLOW ENOTUNIQ EBADFD
+    EREMCHG ELIBACC ELIBBAD ELIBSCN ELIBMAX ELIBEXEC EILSEQ ERESTART ESTRPIPE EUSERS ENOTSOCK EDESTADDRREQ EMSGSIZE
+    EPROTOTYPE ENOPROTOOPT EPROTONOSUPPORT ESOCKTNOSUPPORT EOPNOTSUPP ENOTSUP EPFNOSUPPORT EAFNOSUPPORT EADDRINUSE
+    EADDRNOTAVAIL ENETDOWN ENETUNREACH ENETRESET ECONNABORTED ECONNRESET ENOBUFS EISCONN ENOTCONN ESHUTDOWN
+    ETOOMANYREFS ETIMEDOUT ECONNREFUSED EHOSTDOWN EHOSTUNREACH EALREADY EINPROGRESS ESTALE EUCLEAN ENOTNAM ENAVAIL
+    EISNAM EREMOTEIO EDQUOT ENOMEDIUM EMEDIUMTYPE ECANCELED ENOKEY EKEYEXPIRED EKEYREVOKED EKEYREJECTED EOWNERDEAD
+    ENOTRECOVERABLE ERFKILL EHWPOISON
 };

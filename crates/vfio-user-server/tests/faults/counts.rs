@@ -92,8 +92,6 @@ fn a_command_may_be_named_or_numbered_known_or_not() {
         ("device-set-irqs", 8),
         ("region-read", 9),
         ("region-write", 10),
-        ("dma-read", 11),
-        ("dma-write", 12),
         ("device-reset", 13),
         ("region-write-multi", 15),
         ("device-feature", 16),
@@ -149,6 +147,31 @@ fn region_and_offset_say_which_accesses_are_meant() {
     let mut client = Client::negotiated(&path);
     client.call(command::REGION_WRITE, &access(0, 8, 1, &[1])).refused(EIO);
     client.write(0, 8, &[1]);
+}
+
+#[test]
+fn a_region_may_be_named() {
+    for (name, region) in [
+        ("bar0", 0),
+        ("bar1", 1),
+        ("bar2", 2),
+        ("bar3", 3),
+        ("bar4", 4),
+        ("bar5", 5),
+        ("rom", 6),
+        ("config", 7),
+        ("vga", 8),
+    ] {
+        for named in [name.to_owned(), region.to_string()] {
+            let (_server, path) =
+                faulty(&[&format!("error,errno=EIO,count=always,region={named}")]);
+            let mut client = Client::negotiated(&path);
+            for other in 0..9 {
+                let error = client.call(command::REGION_READ, &access(other, 0, 1, &[])).error;
+                assert_eq!(error == EIO, other == region, "{named}, {other}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -80,6 +80,18 @@ fn vectors_are_counted_together_unless_one_is_named() {
 }
 
 #[test]
+fn the_first_of_several_faults_acts_and_the_others_count_the_interrupt_as_theirs() {
+    for (faults, expected) in [
+        (["lose-irq,index=msix,at=2", "stick-irq,index=msix,at=2"], [1, 0, 1, 1, 1]),
+        (["lose-irq,index=msix", "lose-irq,index=msix,at=2"], [0, 0, 1, 1, 1]),
+        (["lose-irq,index=msix,at=2,count=2", "lose-irq,index=msix,at=3"], [1, 0, 0, 1, 1]),
+    ] {
+        let (_server, mut client, irq) = armed(&faults, MSIX, 0);
+        assert_eq!(rises(&mut client, &irq, MSIX, 0, 5), expected, "{faults:?}");
+    }
+}
+
+#[test]
 fn a_firing_without_an_eventfd_is_none() {
     let (_server, path) = faulty(&["lose-irq,index=msix,at=2"]);
     let mut client = Client::negotiated(&path);

@@ -111,6 +111,36 @@ fn cut_and_drop_carry_the_command_out() {
 }
 
 #[test]
+fn cut_closes_after_a_posted_write_too() {
+    let (_server, path) = faulty(&["cut,bytes=36,command=region-write"]);
+    let mut client = Client::negotiated(&path);
+    client.send(command::REGION_WRITE, NO_REPLY, &access(0, 8, 2, &[7, 7]), &[]);
+    client.is_closed();
+    assert_eq!(Client::negotiated(&path).read(0, 8, 2), [7, 7], "carried out");
+}
+
+#[test]
+fn all_names_of_errors_are_known() {
+    for (name, number) in [
+        ("EPERM", 1),
+        ("EAGAIN", 11),
+        ("EWOULDBLOCK", 11),
+        ("ENOTTY", 25),
+        ("EDEADLK", 35),
+        ("EDEADLOCK", 35),
+        ("ENODATA", 61),
+        ("EOPNOTSUPP", 95),
+        ("ENOTSUP", 95),
+        ("ESHUTDOWN", 108),
+        ("ESTALE", 116),
+        ("EHWPOISON", 133),
+    ] {
+        let (_server, path) = faulty(&[&format!("error,errno={name},command=region-read")]);
+        read(&mut Client::negotiated(&path), 0).refused(number);
+    }
+}
+
+#[test]
 fn short_answers_are_well_formed_and_have_no_longer_body() {
     for (bytes, size) in [(0, 16), (1, 17), (16, 32), (19, 35), (20, 36), (4_294_967_295_u32, 36)] {
         let (_server, path) = faulty(&[&format!("short,bytes={bytes},command=region-read")]);
@@ -222,6 +252,18 @@ fn stall_answers_nothing_any_more_and_keeps_the_device() {
     drop(client);
     let mut next = Client::negotiated(&path);
     assert_eq!(next.read(0, 0, 4), [5; 4], "carried out");
+}
+
+#[test]
+fn a_client_that_only_stops_sending_has_not_left_a_stall() {
+    let (_server, path) = faulty(&["stall,command=region-write"]);
+    let mut client = Client::negotiated(&path);
+    client.send(command::REGION_WRITE, 0, &access(0, 0, 4, &[5; 4]), &[]);
+    client.socket.shutdown(std::net::Shutdown::Write).unwrap();
+    is_silent(&client);
+    Client::connect(&path).call(command::VERSION, &version(0, 0, QEMU_CAPABILITIES)).refused(16);
+    drop(client);
+    Client::negotiated(&path).still_in_step();
 }
 
 #[test]

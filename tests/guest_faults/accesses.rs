@@ -23,9 +23,9 @@ const READ: &str = "outb 7 5b; echo $(inb 7) $(inb 7) $(inb 7)";
 /// Writes it and reads it, twice.
 const WRITE: &str = "outb 7 5b; inb 7; echo; outb 7 5c; inb 7";
 
-const BRIEF: u32 = 1000;
+const BRIEF: u32 = 700;
 
-const CASES: [Case; 14] = [
+const CASES: [Case; 15] = [
     Case {
         fault: "delay,ms=200,command=region-read,region=0,offset=7",
         timeout: 5000,
@@ -35,7 +35,7 @@ const CASES: [Case; 14] = [
     },
     Case {
         fault: "delay,ms=1500,command=region-read,region=0,offset=7",
-        timeout: BRIEF,
+        timeout: 1000,
         script: READ,
         prints: "ff ff ff",
         messages: &[
@@ -85,6 +85,14 @@ const CASES: [Case; 14] = [
         timeout: 5000,
         script: READ,
         prints: "5b ff ff",
+        messages: &["region0+0x7, 1) failed: Input/output error"],
+    },
+    // The example of the help.
+    Case {
+        fault: "error,errno=EIO,command=region-read,region=bar0,offset=7,at=3",
+        timeout: 5000,
+        script: "outb 7 5b; echo $(inb 7) $(inb 7) $(inb 7) $(inb 7)",
+        prints: "5b 5b ff 5b",
         messages: &["region0+0x7, 1) failed: Input/output error"],
     },
     Case {
