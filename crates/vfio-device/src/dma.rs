@@ -40,7 +40,7 @@ pub struct DmaRange {
 /// | `ENODEV` | the guest has not switched bus mastering on (command register, bit 2); never for a device that is not PCI |
 /// | `EFAULT` | some byte is in no map, or past the end of the address space |
 /// | `EACCES` | a map does not allow it, or the file is sealed against it |
-/// | `EOPNOTSUPP` | the client keeps that memory to itself: it sent no file, or one that cannot be copied from or to |
+/// | `EOPNOTSUPP` | the client keeps that memory to itself: it sent no file, or one that cannot be copied from or to; or the device has not said `.dma()` |
 /// | `EIO` | the client has truncated its file since, or the host has no memory for it |
 ///
 /// All but the last and the seal are known before the first byte is copied, and nothing has been copied then; nor has
@@ -166,6 +166,11 @@ impl Dma {
 
     pub(crate) fn new(is_wanted: bool) -> Self {
         Self { maps: BTreeMap::new(), files: Default::default(), is_wanted, is_bus_master: false }
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.is_wanted
     }
 
     pub(crate) fn set_bus_master(&mut self, is_bus_master: bool) {

@@ -153,9 +153,13 @@ impl Harness {
     /// bus mastering on. The value returned is that memory.
     ///
     /// # Panics
-    /// If other memory is there already, or `address` and `size` are no whole number of 4 KiB pages.
+    /// If the device does no DMA, other memory is there already, or `address` and `size` are no whole number of 4 KiB
+    /// pages.
     #[track_caller]
     pub fn guest_memory(&mut self, address: u64, size: u64) -> SharedMemory {
+        if !self.device.dma().is_wanted() {
+            panic!("the device does no DMA; is `.dma()` missing?");
+        }
         let what = || format!("{size:#x} bytes of guest memory at {address:#x}");
         if !(address | size).is_multiple_of(PAGE) {
             must(Err::<(), _>(Errno::INVAL), what);

@@ -183,6 +183,19 @@ impl VfioDevice for Incrementer {
 }
 
 #[test]
+fn a_device_that_has_not_said_that_it_does_dma_is_given_no_memory() {
+    let pci = || Description::pci(0x1234, 3).bar(0, BarKind::Memory32, Region::trapped(16));
+    let region = || Description::other().region(0, Region::trapped(16));
+    for what in [pci, region] {
+        let mut device = Harness::new(|_| Ok((what(), Box::new(Incrementer))));
+        let said = complaint(|| drop(device.guest_memory(0x1000, 0x1000)));
+        assert_eq!(said.as_deref(), Some("the device does no DMA; is `.dma()` missing?"));
+        let mut device = Harness::new(|_| Ok((what().dma(), Box::new(Incrementer))));
+        assert_eq!(complaint(|| drop(device.guest_memory(0x1000, 0x1000))), None);
+    }
+}
+
+#[test]
 fn the_harness_has_memory_for_a_device_with_dma() {
     let what = || Description::pci(0x1234, 3).bar(0, BarKind::Memory32, Region::trapped(16)).dma();
     let mut device = Harness::new(|_| Ok((what(), Box::new(Incrementer))));
