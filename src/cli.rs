@@ -92,7 +92,8 @@ const SERVE_EXAMPLES: &str = concat!(
 Examples:
   mdev-user serve mtty-2 --socket-path /tmp/mtty.sock
     Serves one QEMU after the other. When it is ready it prints the -device
-    argument for QEMU; Ctrl-C ends it and removes the socket.
+    argument for QEMU; Ctrl-C ends it and removes the socket. In a script's
+    background use SIGTERM: a shell has what it starts by & ignore SIGINT.
 
   mdev-user serve mtty-1 --socket-path /tmp/mtty.sock --once
     Ends with the first QEMU.
