@@ -110,6 +110,17 @@ impl VfioDevice for Asserts {
 }
 
 #[test]
+fn forgotten_dma_is_told_in_the_words_of_the_guide() {
+    let what = Description::pci(0x1234, 1).bar(0, BarKind::Io, Region::trapped(4));
+    let mut device = Harness::new(|_| Ok((what, Box::new(Asserts))));
+    let ask = std::panic::AssertUnwindSafe(|| drop(device.guest_memory(0x1000, 0x1000)));
+    let said = std::panic::catch_unwind(ask).unwrap_err();
+    let said = said.downcast_ref::<&str>().unwrap();
+    let section = GUIDE.split("\n## The guest's own memory\n").nth(1).unwrap();
+    assert!(section.split("\n## ").next().unwrap().contains(&format!("``{said}``")), "{said}");
+}
+
+#[test]
 fn a_forgotten_interrupt_is_told_in_the_words_of_the_guide() {
     let what = Description::pci(0x1234, 1).bar(0, BarKind::Io, Region::trapped(4));
     let mut device = Harness::new(|_| Ok((what, Box::new(Asserts))));

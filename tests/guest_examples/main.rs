@@ -1,6 +1,8 @@
 //! The examples, as a person starts them, and as a guest in QEMU finds them: `examples/guest/*.sh` run in it.
 #![cfg(test)]
 
+#[path = "../../crates/vfio-user-server/tests/common/engine.rs"]
+mod engine;
 mod example;
 
 use std::io::{BufRead, BufReader};
@@ -11,6 +13,8 @@ use std::time::Duration;
 use example::{Example, executable};
 use guest_kit::{Guest, Tools, vfio_user_device};
 use rustix::process::{Pid, Signal, kill_process};
+use vfio_device::Vfio;
+use vfio_user_server::{DEFAULT_POLL, Endpoint, EventLoop, Listener};
 
 const SOON: Duration = Duration::from_secs(300);
 
@@ -163,6 +167,21 @@ fn xtask_guest(arguments: &[&Path]) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(said).unwrap())
 }
 
+/// Copies 4 bytes of the guest's memory, by the DMA engine.
+const COPY: &str = r#"
+. /lib/pci.sh
+pci_find 1234:7a03
+register() { devmem $(($(bar 0) + $1)) 32 $2; } # OFFSET [VALUE]
+devmem $FREE_MEMORY 32 0x12345678
+devmem $((FREE_MEMORY + 0x1000)) 32 0
+register 0x00 $FREE_MEMORY
+register 0x08 $((FREE_MEMORY + 0x1000))
+register 0x10 4
+register 0x18 1
+expect "STATUS" 0 $(register 0x14)
+expect "the copy" 0x12345678 $(devmem $((FREE_MEMORY + 0x1000)) 32)
+"#;
+
 #[test]
 fn the_task_guest_runs_scripts_in_a_guest_until_one_fails() {
     let directory = tempfile::tempdir().unwrap();
@@ -170,16 +189,30 @@ fn the_task_guest_runs_scripts_in_a_guest_until_one_fails() {
     let (status, said) = xtask_guest(&["--socket".as_ref(), &nobody]);
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("nobody serves") && !said.contains("Booting"), "{said}");
+    assert!(said.ends_with("; start your device first\n"), "{said}");
 
     let tally = Example::start("tally");
+    let engine = directory.path().join("engine.sock");
+    let mut device = Vfio::new().alloc(|_| Ok(engine::made())).unwrap();
+    device.register().unwrap();
+    let mut event_loop = EventLoop::new(DEFAULT_POLL).unwrap();
+    event_loop.add(Endpoint::new(device, Listener::bind(&engine).unwrap())).unwrap();
+    let handle = event_loop.handle();
+    let server = std::thread::spawn(move || event_loop.run(|_, _| ()).unwrap());
+    let copy = directory.path().join("copy.sh");
+    std::fs::write(&copy, COPY).unwrap();
     let fails = directory.path().join("fails.sh");
     std::fs::write(&fails, "echo so far\nfalse\necho no further\n").unwrap();
-    let (run, good) = (Path::new("--run"), Path::new("examples/guest/tally.sh"));
-    let socket = tally.socket();
-    let (status, said) = xtask_guest(&["--socket".as_ref(), &socket, run, good, run, &fails]);
+    let (socket, run) = (Path::new("--socket"), Path::new("--run"));
+    let sockets = [socket, &tally.socket(), socket, &engine];
+    let scripts = [run, Path::new("examples/guest/tally.sh"), run, &copy, run, &fails];
+    let (status, said) = xtask_guest(&[sockets.as_slice(), &scripts].concat());
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("COUNT: 0x00000003\nINTx: 0\n"), "{said}");
+    assert!(said.contains("STATUS: 0x00000000\nthe copy: 0x12345678\n"), "{said}");
     assert!(said.contains("so far\n") && !said.contains("no further"), "{said}");
     assert!(said.contains("fails.sh ended with status 1"), "{said}");
+    handle.stop();
+    server.join().unwrap();
     tally.end(Signal::TERM);
 }

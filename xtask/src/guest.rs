@@ -19,8 +19,9 @@ const GREETING: &str = include_str!("guest/greeting.txt");
 pub fn run(sockets: &[PathBuf], scripts: &[PathBuf]) -> Result {
     // Before the long part: what cannot work is said at once.
     for socket in sockets {
-        std::os::unix::net::UnixStream::connect(socket)
-            .map_err(|error| format!("nobody serves {}: {error}", socket.display()))?;
+        std::os::unix::net::UnixStream::connect(socket).map_err(|error| {
+            format!("nobody serves {}: {error}; start your device first", socket.display())
+        })?;
     }
     let read = |path: &PathBuf| match fs::read_to_string(path) {
         Ok(text) => Ok((path.display().to_string(), text)),
@@ -28,7 +29,8 @@ pub fn run(sockets: &[PathBuf], scripts: &[PathBuf]) -> Result {
     };
     let texts = scripts.iter().map(read).collect::<std::result::Result<Vec<_>, _>>()?;
     let tools = Tools::prepare()?;
-    let mut builder = Guest::builder(&tools).registers();
+    // Shared always: one with DMA needs no option, and for one without it the file is closed at once.
+    let mut builder = Guest::builder(&tools).registers().shares_memory();
     for socket in sockets {
         builder = builder.device(&vfio_user_device(&std::path::absolute(socket)?));
     }

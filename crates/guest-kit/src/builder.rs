@@ -25,6 +25,7 @@ pub struct Builder {
     files: Initramfs,
     accelerator: String,
     memory_mib: u32,
+    shares_memory: bool,
     kernel_arguments: String,
     arguments: Vec<OsString>,
     reboots: bool,
@@ -39,6 +40,7 @@ impl Builder {
             // /dev/kvm may be there and not run a stock guest.
             accelerator: "tcg".into(),
             memory_mib: 512,
+            shares_memory: false,
             // A panic ends QEMU at once, or reboots, instead of waiting for the time-out.
             kernel_arguments: "console=ttyS0 quiet panic=-1".into(),
             arguments: Vec::new(),
@@ -67,6 +69,12 @@ impl Builder {
     /// Another size of memory than 512 MiB.
     pub fn memory_mib(mut self, size: u32) -> Self {
         self.memory_mib = size;
+        self
+    }
+
+    /// Has QEMU share the guest's memory with those who serve its devices: they can do DMA.
+    pub fn shares_memory(mut self) -> Self {
+        self.shares_memory = true;
         self
     }
 
@@ -132,6 +140,11 @@ impl Builder {
             "-m",
             &self.memory_mib.to_string(),
         ]);
+        if self.shares_memory {
+            let memory =
+                format!("memory-backend-memfd,id=memory,size={}M,share=on", self.memory_mib);
+            command.args(["-object", &memory, "-machine", "memory-backend=memory"]);
+        }
         command.args(["-nodefaults", "-display", "none"]);
         command.arg("-kernel").arg(&self.tools.kernel).arg("-initrd").arg(initrd);
         command.args(["-append", &self.kernel_arguments]);
