@@ -5,6 +5,7 @@ mod access;
 use std::fmt;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use crate::description::Built;
@@ -203,18 +204,17 @@ impl Device {
 
 impl Drop for Device {
     fn drop(&mut self) {
-        /// Also when `close` panics: `release` runs all the same.
-        struct Leaving<'a>(&'a mut Device);
-        impl Drop for Leaving<'_> {
-            fn drop(&mut self) {
-                self.0.abandon();
+        // A `close` that panics must not take `release` away, nor meet a `release` that panics too while it unwinds.
+        let left = catch_unwind(AssertUnwindSafe(|| {
+            self.unregister();
+            while !self.users.is_empty() {
+                self.close();
             }
+        }));
+        if left.is_err() {
+            log::error!("{}: the device panicked while it was closed", self.object);
         }
-        let leaving = Leaving(self);
-        leaving.0.unregister();
-        while !leaving.0.users.is_empty() {
-            leaving.0.close();
-        }
+        self.abandon();
     }
 }
 

@@ -37,6 +37,8 @@ struct Vector {
     held: bool,
     /// An event that came while it was held back.
     pending: bool,
+    /// It was the rise of the level, and has no meaning when that falls.
+    pending_by_level: bool,
     /// Its last firing was made to [stick](Firing::Stuck).
     stuck: bool,
     fired: u64,
@@ -130,7 +132,8 @@ impl Irqs {
         self.indexes.get(index as usize).map(|index| index.info)
     }
 
-    /// States the level of a vector. Safe to call after every access: only changes have an effect. A vector that the
+    /// States the level of a vector. Safe to call after every access: only changes have an effect. A rise that is held back
+    /// is forgotten if the level falls before it could fire. A vector that the
     /// device does not have is ignored.
     pub fn set_level(&mut self, index: u32, vector: u32, high: bool) {
         let is_edge = !self.indexes.get(index as usize).is_some_and(Index::is_level);
@@ -138,7 +141,14 @@ impl Irqs {
             return self.note_missing("set_level", index, vector);
         };
         match (std::mem::replace(&mut it.level, high), high) {
-            (false, true) => self.deliver(index, vector, is_edge),
+            (false, true) => {
+                let before = it.pending;
+                self.deliver(index, vector, is_edge);
+                if let Some(it) = self.vector(index, vector) {
+                    it.pending_by_level = it.pending && !before;
+                }
+            }
+            (true, false) if is_edge => it.pending &= !it.pending_by_level,
             (true, false) if self.is_intx(index) => self.holdoff.reset(),
             _ => (),
         }
@@ -147,6 +157,9 @@ impl Irqs {
     /// An event has happened: fires the vector, or once at unmask if it is masked. A vector that the device does not have
     /// is ignored.
     pub fn trigger(&mut self, index: u32, vector: u32) {
+        if let Some(it) = self.vector(index, vector) {
+            it.pending_by_level = false;
+        }
         if self.get(index, vector).is_none() {
             return self.note_missing("trigger", index, vector);
         }
