@@ -2,17 +2,17 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
+use rustix::net::{Shutdown, shutdown};
 use vfio_device::Device;
 
 use crate::fault::{Effect, Faults};
 use crate::refusal::Refusal;
 use crate::session::{Answer, MAX_ANSWER, MAX_MESSAGE, Session};
-use crate::transport::{self, Fds};
+use crate::transport::{self, Fds, Foreign};
 use crate::wire::Header;
 
 /// What a connection holds for messages on their way in. A larger message makes it grow with the bytes that have
@@ -67,7 +67,8 @@ enum Rest {
 
 /// A client, from its first byte to its last.
 pub(crate) struct Connection {
-    socket: UnixStream,
+    /// What it has been sent and nobody has read goes with it, descriptors included.
+    socket: Foreign,
     session: Session,
     /// Bytes received and not yet handled lie in `inbox[start..end]`.
     inbox: Vec<u8>,
@@ -99,6 +100,13 @@ impl fmt::Display for Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // The client hears of it now, whenever the socket is closed.
+        let _ = shutdown(&self.socket, Shutdown::Both);
+    }
+}
+
 impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
@@ -113,7 +121,7 @@ impl Connection {
             None => format!("client {id}"),
         };
         Ok(Self {
-            socket,
+            socket: OwnedFd::from(socket).into(),
             session: Session::new(),
             inbox: vec![0; INBOX],
             start: 0,
@@ -173,17 +181,18 @@ impl Connection {
     /// does not take at once is lost.
     pub(crate) fn fail(&mut self, device: &mut Device, scratch: &mut Scratch) {
         self.failed = true;
-        let result = self.socket.shutdown(Shutdown::Read).and_then(|()| {
-            // An outbox that is not empty comes before what is in the inbox.
-            let mut flow = Flow::Goes { blocked: false };
-            if self.outbox.is_empty() {
-                flow = self.handle_all(device, scratch, false, None)?;
-            }
-            while flow == (Flow::Goes { blocked: false }) {
-                flow = self.try_attend(device, scratch, None, false)?;
-            }
-            Ok(())
-        });
+        let result =
+            shutdown(&self.socket, Shutdown::Read).map_err(io::Error::from).and_then(|()| {
+                // An outbox that is not empty comes before what is in the inbox.
+                let mut flow = Flow::Goes { blocked: false };
+                if self.outbox.is_empty() {
+                    flow = self.handle_all(device, scratch, false, None)?;
+                }
+                while flow == (Flow::Goes { blocked: false }) {
+                    flow = self.try_attend(device, scratch, None, false)?;
+                }
+                Ok(())
+            });
         scratch.discard();
         if let Err(error) = result {
             log::debug!("{}: {}: connection lost: {error}", device.object(), self.label);

@@ -6,10 +6,11 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, fcntl_getfl, statx};
+use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, fcntl_get_seals, fcntl_getfl, statx};
 use vfio_device::{Device, DmaRange, Errno};
 
 use crate::refusal::Refusal;
+use crate::transport::Foreign;
 use crate::version::{MAX_DATA_XFER_SIZE, MAX_DMA_FILES, MAX_DMA_MAPS, PAGE_SIZE};
 use crate::wire::{DmaMap, DmaUnmap};
 
@@ -26,6 +27,7 @@ use crate::wire::{DmaMap, DmaUnmap};
 /// - ENOSPC: [`MAX_DMA_MAPS`] are made, or [`MAX_DMA_FILES`] kept.
 pub fn map(device: &mut Device, request: &DmaMap, file: Option<OwnedFd>) -> Result<(), Refusal> {
     let &DmaMap { argsz, flags, offset, address, size } = request;
+    let file = file.map(Foreign::from);
     if argsz as usize != DmaMap::SIZE {
         return Err(Refusal::Argsz { argsz });
     }
@@ -48,7 +50,12 @@ pub fn map(device: &mut Device, request: &DmaMap, file: Option<OwnedFd>) -> Resu
     }
     let (readable, writable) = (flags & DmaMap::READ != 0, flags & DmaMap::WRITE != 0);
     let range = DmaRange { address, size, readable, writable };
-    device.dma_map(range, file.map(|file| (file, offset))).map_err(|errno| match errno {
+    // A file that is no memory is out of the device's reach, and is not for the device to close.
+    let memory = match file {
+        Some(file) if fcntl_get_seals(&file).is_ok() => Some((OwnedFd::from(file), offset)),
+        _ => None,
+    };
+    device.dma_map(range, memory).map_err(|errno| match errno {
         Errno::EXIST => Refusal::DmaExists { address, size },
         Errno::NOSPC => Refusal::DmaFull { limit: MAX_DMA_MAPS },
         Errno::MFILE => Refusal::DmaFiles { limit: MAX_DMA_FILES },

@@ -10,6 +10,7 @@
 //! | bring messages by another way than a socket, or fuzz | [`session`] |
 //! | write a client, or look at traffic | [`wire`], [`refusal`] |
 
+mod closer;
 mod command;
 mod connection;
 mod deadlines;

@@ -15,6 +15,8 @@ use rustix::net::{
 };
 use thiserror::Error;
 
+use crate::closer;
+
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 16;
 /// Bytes of a path that fit into a socket address in front of a NUL.
@@ -170,6 +172,13 @@ impl Drop for Listener {
             && let Err(error) = fs::remove_file(path)
         {
             log::warn!("cannot remove socket {}: {error}", path.display());
+        }
+        // Who has not been accepted may have sent what is not to be closed here.
+        for _ in 0..2 * BACKLOG {
+            match self.socket.accept() {
+                Ok((stream, _)) => closer::close_elsewhere(stream.into()),
+                Err(_) => break,
+            }
         }
     }
 }

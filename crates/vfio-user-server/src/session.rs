@@ -282,6 +282,9 @@ fn set_irqs(device: &mut Device, message: Message<'_>, fds: &mut Fds) -> Result<
     let info = device.irqs().info(index).ok_or(Refusal::IrqIndex { index })?;
     let end = start.checked_add(count).filter(|end| *end <= info.count);
     let range = start..end.ok_or(Refusal::IrqRange { index, start, count })?;
+    if kind == IrqSet::DATA_EVENTFD && !fds.are_anonymous() {
+        return Err(Refusal::NotAnEventfd);
+    }
     let data = match kind {
         IrqSet::DATA_NONE => IrqData::None,
         IrqSet::DATA_BOOL => IrqData::Bool(data),

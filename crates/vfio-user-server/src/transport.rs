@@ -16,10 +16,10 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
-use std::vec::Drain;
 
+use crate::closer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// Descriptors that can arrive with one read: the kernel's `SCM_MAX_FD`.
@@ -39,11 +39,42 @@ const fn control_space(fds: usize) -> usize {
     (CONTROL_HEADER + fds * size_of::<i32>()).next_multiple_of(size_of::<usize>())
 }
 
+/// A descriptor that somebody else has a say in: it is closed without waiting.
+#[derive(Debug)]
+pub(crate) struct Foreign(ManuallyDrop<OwnedFd>);
+
+impl From<OwnedFd> for Foreign {
+    fn from(fd: OwnedFd) -> Self {
+        Self(ManuallyDrop::new(fd))
+    }
+}
+
+impl From<Foreign> for OwnedFd {
+    fn from(foreign: Foreign) -> Self {
+        let mut foreign = ManuallyDrop::new(foreign);
+        // SAFETY: it is taken once, as `foreign` is not dropped.
+        unsafe { ManuallyDrop::take(&mut foreign.0) }
+    }
+}
+
+impl AsFd for Foreign {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        // SAFETY: it is taken once, as nothing looks at it after this.
+        closer::close(unsafe { ManuallyDrop::take(&mut self.0) });
+    }
+}
+
 /// Descriptors on their way from the socket to the message they belong to, in the order sent.
 ///
 /// Holds up to [`MAX_RECEIVED_FDS`], for which the room is taken once, at the start.
 pub struct Fds {
-    held: Vec<OwnedFd>,
+    held: Vec<Foreign>,
     /// What the next read's control data go to; kept, since clearing it each time would cost more than the parsing.
     control: Box<Control<{ control_space(MAX_RECEIVED_FDS) }>>,
 }
@@ -76,13 +107,18 @@ impl Fds {
     }
 
     /// Takes all, first ones first. Those that the iterator has not yielded when it is dropped are closed.
-    pub fn drain(&mut self) -> Drain<'_, OwnedFd> {
-        self.held.drain(..)
+    pub fn drain(&mut self) -> impl ExactSizeIterator<Item = OwnedFd> {
+        self.held.drain(..).map(OwnedFd::from)
+    }
+
+    /// Whether each could be an eventfd.
+    pub(crate) fn are_anonymous(&self) -> bool {
+        self.held.iter().all(|fd| closer::is_anonymous(&fd.0))
     }
 
     /// Takes the only descriptor, if there is exactly one.
     pub fn take_only(&mut self) -> Option<OwnedFd> {
-        if self.len() == 1 { self.held.pop() } else { None }
+        if self.len() == 1 { self.held.pop().map(OwnedFd::from) } else { None }
     }
 
     /// Moves all of `from` behind those already here. Returns `false` if some found no room; they are closed.
@@ -115,7 +151,8 @@ impl Fds {
 }
 
 /// Appends if there is room, closes if not.
-fn keep(held: &mut Vec<OwnedFd>, fd: OwnedFd) -> bool {
+fn keep(held: &mut Vec<Foreign>, fd: OwnedFd) -> bool {
+    let fd = Foreign::from(fd);
     let room = held.len() < MAX_RECEIVED_FDS;
     if room {
         held.push(fd);

@@ -4,18 +4,18 @@
 #[path = "common/counting.rs"]
 mod counting;
 
-use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
+use rustix::fs::{MemfdFlags, memfd_create};
 use vfio_user_server::transport::{Fds, receive, send};
 use vfio_user_server::wire::{Header, RegionAccess};
 
 #[test]
 fn messages_come_and_go_without_allocation() {
     let (client, server) = UnixStream::pair().unwrap();
-    let null = File::open("/dev/null").unwrap();
+    let memory = memfd_create("memory", MemfdFlags::CLOEXEC).unwrap();
     let (mut fds, mut held) = (Fds::new(), Fds::new());
     let mut buf = [0; 4096];
     let header = Header { msg_size: 32, command: 9, ..Header::default() };
@@ -27,7 +27,7 @@ fn messages_come_and_go_without_allocation() {
         let mut message = [0; 32];
         let rest = header.encode(&mut message).unwrap();
         access.encode(rest).unwrap();
-        let attached = [null.as_fd(); 16];
+        let attached = [memory.as_fd(); 16];
         let attached = if round % 2 == 0 { &attached[..] } else { &[] };
         send(&client, &[IoSlice::new(&message)], attached).unwrap();
 

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use client::command::*;
 use client::errno::{EBUSY, EINVAL, EIO};
@@ -156,7 +156,11 @@ impl Street {
         assert!(!self.server.path().exists(), "its socket is left behind");
         assert!(has_ended(&self.host), "its descriptor is still open");
         // The listener, and the host's descriptor.
-        assert_eq!(descriptors(), self.descriptors - 2, "descriptors");
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while descriptors() != self.descriptors - 2 {
+            assert!(Instant::now() < deadline, "descriptors: {}", descriptors());
+            std::thread::yield_now();
+        }
         assert_eq!(self.neighbour.read(0, 0, 1), [0x5a]);
         Client::connect(&self.server.path_of(1))
             .call(VERSION, &version(0, 0, QEMU_CAPABILITIES))

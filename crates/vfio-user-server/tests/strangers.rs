@@ -108,7 +108,7 @@ fn a_stranger_s_descriptors_are_closed_before_its_message_is_complete() {
         let mut stranger = Client::connect(&server.path());
         let witness = Witness::new();
         stranger.send_raw_with_fds(&bytes[..cut], &[witness.fd(); 16]);
-        witness.becomes_closed();
+        witness.expect_closed();
         // The connection is still there, and waits for the rest. That descriptors came is not forgotten.
         stranger.send_raw(&bytes[cut..]);
         let reply = stranger.receive().expect("the connection went with the descriptors");
