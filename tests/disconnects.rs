@@ -251,8 +251,8 @@ fn clients_that_leave_at_any_byte_leave_nothing_in_the_program() {
         }
     }
     let (mappings, resident) = first.unwrap();
-    // One or two may be made once, when they are first needed.
-    assert!(watched.mappings() <= mappings + 2, "{mappings} maps, then {}", watched.mappings());
+    // Up to eight threads are made when they are first needed, with a few maps each; a map a round would be 249.
+    assert!(watched.mappings() <= mappings + 40, "{mappings} maps, then {}", watched.mappings());
     assert!(watched.resident() < resident + 512, "{resident} KiB, then {}", watched.resident());
     watched.serves_the_next();
 }

@@ -157,9 +157,6 @@ impl Irqs {
     /// An event has happened: fires the vector, or once at unmask if it is masked. A vector that the device does not have
     /// is ignored.
     pub fn trigger(&mut self, index: u32, vector: u32) {
-        if let Some(it) = self.vector(index, vector) {
-            it.pending_by_level = false;
-        }
         if self.get(index, vector).is_none() {
             return self.note_missing("trigger", index, vector);
         }
@@ -373,6 +370,7 @@ impl Irqs {
         let Some(it) = it.vectors.get_mut(vector as usize) else { return };
         // What a guest masks it can look for in the pending bits, whether or not the client has a descriptor for it yet.
         let held = it.held || msix_masked;
+        it.pending_by_level &= !event;
         if disabled || held || it.masked || it.automasked {
             it.pending |= event && (held || it.trigger.is_some());
         } else if event || it.pending || (is_level && (it.level || it.stuck)) {

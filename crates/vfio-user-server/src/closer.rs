@@ -5,17 +5,14 @@
 //! closes eventfds and files of memory, which wait for nobody, and leaves the others to threads that do nothing else.
 
 use std::collections::VecDeque;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::thread;
+use std::{fs, thread};
 
 use rustix::fs::{AtFlags, FileType, StatxFlags, fcntl_get_seals, statx};
 
 /// Threads at most: what keeps so many waiting at once keeps those behind it open.
 const THREADS: usize = 8;
-/// Descriptors in the queue for which another thread is worth it.
-const QUEUE: usize = 16;
-
 static CLOSER: Closer = Closer { queue: Mutex::new(Queue::new()), more: Condvar::new() };
 
 struct Closer {
@@ -26,11 +23,13 @@ struct Closer {
 struct Queue {
     waiting: VecDeque<OwnedFd>,
     threads: usize,
+    /// Those of them that wait for something to do.
+    idle: usize,
 }
 
 impl Queue {
     const fn new() -> Self {
-        Self { waiting: VecDeque::new(), threads: 0 }
+        Self { waiting: VecDeque::new(), threads: 0, idle: 0 }
     }
 }
 
@@ -43,8 +42,8 @@ pub(crate) fn close(fd: OwnedFd) {
 pub(crate) fn close_elsewhere(fd: OwnedFd) {
     let mut queue = CLOSER.queue.lock().unwrap_or_else(PoisonError::into_inner);
     queue.waiting.push_back(fd);
-    let wanted = queue.threads == 0 || queue.waiting.len() > QUEUE && queue.threads < THREADS;
-    if wanted {
+    // One behind another that is kept waiting would wait as well.
+    if queue.waiting.len() > queue.idle && queue.threads < THREADS {
         // Where no thread can be had the descriptor waits for one that can.
         let started = thread::Builder::new().name("closer".into()).spawn(run);
         queue.threads += usize::from(started.is_ok());
@@ -61,14 +60,21 @@ fn run() {
             drop(fd);
             queue = CLOSER.queue.lock().unwrap_or_else(PoisonError::into_inner);
         }
+        queue.idle += 1;
         queue = CLOSER.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        queue.idle -= 1;
     }
 }
 
-/// Whether it is one of the kernel's anonymous files, as eventfds are, or memory (memfd, shm, huge pages). To find out asks
-/// no file system.
-pub(crate) fn waits_for_nobody(fd: &OwnedFd) -> bool {
-    fcntl_get_seals(fd).is_ok() || is_anonymous(fd)
+/// Whether it is an eventfd or memory (memfd, shm, huge pages). To find out asks no file system but /proc; without that
+/// only memory is known.
+fn waits_for_nobody(fd: &OwnedFd) -> bool {
+    fcntl_get_seals(fd).is_ok() || is_anonymous(fd) && is_eventfd(fd)
+}
+
+fn is_eventfd(fd: &OwnedFd) -> bool {
+    let link = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd()));
+    link.is_ok_and(|link| link.as_os_str() == "anon_inode:[eventfd]")
 }
 
 /// Whether it is one of the kernel's anonymous files: they alone have no type.

@@ -173,8 +173,10 @@ impl Drop for Listener {
         {
             log::warn!("cannot remove socket {}: {error}", path.display());
         }
-        // Who has not been accepted may have sent what is not to be closed here.
-        for _ in 0..2 * BACKLOG {
+        // Who has not been accepted may have sent what is not to be closed here. Those who wait at an inherited socket are
+        // for whoever holds it next.
+        let most = if self.own.is_some() { 2 * BACKLOG } else { 0 };
+        for _ in 0..most {
             match self.socket.accept() {
                 Ok((stream, _)) => closer::close_elsewhere(stream.into()),
                 Err(_) => break,
