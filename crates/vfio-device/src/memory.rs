@@ -9,6 +9,10 @@ use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
 
 use crate::Errno;
 
+mod view;
+
+pub use view::MemoryView;
+
 /// A sealed memfd, mapped once into this process and mapped again by whoever is handed its fd.
 ///
 /// * Sealed with `F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL`: a client cannot truncate it, so no access here or there
