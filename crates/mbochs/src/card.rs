@@ -23,8 +23,8 @@ pub(crate) struct Card {
     dispi: Dispi,
     edid: EdidRegion,
     memory: SharedMemory,
-    /// Whether a client has had `memory`: the next one gets another.
-    used: bool,
+    /// Whether a client has had `memory`.
+    is_used: bool,
     /// What the registers described when it was last looked.
     mode: Option<Mode>,
     /// Rises when `mode` or `memory` changes.
@@ -48,7 +48,7 @@ impl Card {
             dispi: Dispi::new(memory.size()),
             edid: region,
             memory,
-            used: false,
+            is_used: false,
             mode: None,
             generation: 0,
             _share: share,
@@ -168,8 +168,16 @@ impl VfioDevice for Card {
         Some(Plane { format, width, height, stride, offset, size, generation, memory })
     }
 
-    fn open(&mut self, _cx: &mut Context) -> Result<(), Errno> {
-        self.used = true;
+    /// Each client gets zeroes in a memory of its own. Not at close but here, so that the last picture of a guest that
+    /// has ended can still be looked at.
+    fn open(&mut self, cx: &mut Context) -> Result<(), Errno> {
+        if self.is_used {
+            let memory = SharedMemory::new(MEMORY_NAME, self.memory.size())?;
+            cx.replace_memory(BAR0, memory.clone())?;
+            self.memory = memory;
+            self.generation += 1;
+        }
+        self.is_used = true;
         Ok(())
     }
 }
