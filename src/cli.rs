@@ -1,5 +1,7 @@
 //! The command line.
 
+mod control;
+
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -10,6 +12,9 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use log::LevelFilter;
 use vfio_user_server::{DEFAULT_POLL, Fault, FaultError};
+
+pub use control::{Control, Info, Screenshot, Wait};
+use control::{INFO_EXAMPLES, SCREENSHOT_EXAMPLES, WAIT_EXAMPLES};
 
 use crate::device_spec::{DeviceSpec, DeviceSpecParser};
 
@@ -63,6 +68,15 @@ pub enum Command {
     Run(Run),
     /// List the device types and how many instances of each can be made
     Types(Types),
+    /// Tell how the devices behind a control socket do: state, client, picture, counters
+    #[command(after_help = INFO_EXAMPLES)]
+    Info(Info),
+    /// Write the picture that a device shows to a PNG file
+    #[command(after_help = SCREENSHOT_EXAMPLES)]
+    Screenshot(Screenshot),
+    /// Wait until the picture that a device shows is as it should be
+    #[command(after_help = WAIT_EXAMPLES)]
+    Wait(Wait),
     /// Print what makes a shell complete this program's commands, options and types
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(Completions),
@@ -140,6 +154,9 @@ pub struct Serve {
 
     #[command(flatten)]
     pub monitor: MonitorFlags,
+
+    #[command(flatten)]
+    pub control: Control,
 
     /// End when the first client has left
     #[arg(long)]
@@ -261,6 +278,9 @@ pub struct Run {
     /// Types of the devices, in the order in which QEMU is to see them
     #[arg(value_name = "TYPE", required = true, value_parser = DeviceSpecParser)]
     pub devices: Vec<DeviceSpec>,
+
+    #[command(flatten)]
+    pub control: Control,
 
     #[command(flatten)]
     pub polling: Polling,

@@ -2,6 +2,7 @@
 
 mod cli;
 mod commands;
+mod control;
 mod device_spec;
 mod errors;
 mod inherited;
@@ -10,6 +11,7 @@ mod monitor;
 mod parents;
 mod signals;
 mod usage;
+mod view;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -44,6 +46,12 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Some(Command::Serve(options)) => commands::serve::serve(options),
         Some(Command::Run(options)) => commands::run::run(options),
+        Some(Command::Info(options)) => commands::info::print(&options),
+        Some(Command::Screenshot(options)) => commands::screenshot::take(options),
+        Some(Command::Wait(options)) => match options.contradiction() {
+            Some(what) => return usage::contradiction(&what),
+            None => commands::wait::wait(options),
+        },
         Some(Command::Types(options)) => commands::types::print(&options),
         Some(Command::Completions(options)) => commands::completions::print(&options),
         Some(Command::Man(options)) => commands::man::print(&options),
