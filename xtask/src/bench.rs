@@ -3,7 +3,6 @@
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
@@ -38,7 +37,7 @@ struct Peer {
 pub fn run(rounds: usize) -> Result {
     heading("Building mdev-user, and the program that measures in the guest");
     let program = build_program()?;
-    let probe = build_probe()?;
+    let probe = guest_kit::program(PROBE)?;
     let tools = Tools::prepare()?;
 
     heading("Booting a guest with three serial ports");
@@ -75,28 +74,6 @@ pub fn run(rounds: usize) -> Result {
     sleeping.stop()?;
     print_table(&peers);
     Ok(())
-}
-
-/// Static, as the guest has no libraries.
-fn build_probe() -> Result<Vec<u8>> {
-    let directory = tempfile::tempdir()?;
-    let (source, program) = (directory.path().join("probe.rs"), directory.path().join("probe"));
-    std::fs::write(&source, PROBE)?;
-    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    rustc.args([
-        "--edition",
-        "2024",
-        "-O",
-        "-C",
-        "target-feature=+crt-static",
-        "-C",
-        "panic=abort",
-    ]);
-    rustc.args(["-C", "strip=symbols", "-o"]).arg(&program).arg(&source);
-    if !rustc.status()?.success() {
-        return Err("rustc cannot make a static program: is libc6-dev installed?".into());
-    }
-    Ok(std::fs::read(program)?)
 }
 
 /// The far end of the peer's line: what comes goes back.
