@@ -112,10 +112,16 @@ mod tests {
             ("mtty-2,=1", "'=1' lacks the option's name"),
             ("mtty-2,a=1,b=2,a=3", "option 'a' is there twice"),
             ("mtty-2,a=1", "type mtty-2 has no option 'a', nor any other"),
-            ("mtty-3", "there is no type 'mtty-3', the types are mtty-1, mtty-2"),
-            ("MTTY-2", "there is no type 'MTTY-2', the types are mtty-1, mtty-2"),
-            ("", "a type is missing, one of mtty-1, mtty-2"),
-            (",a=1", "a type is missing, one of mtty-1, mtty-2"),
+            (
+                "mtty-3",
+                "there is no type 'mtty-3', the types are mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd",
+            ),
+            (
+                "MTTY-2",
+                "there is no type 'MTTY-2', the types are mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd",
+            ),
+            ("", "a type is missing, one of mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd"),
+            (",a=1", "a type is missing, one of mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd"),
         ] {
             assert_eq!(DeviceSpec::parse(text).unwrap_err(), words, "{text}");
         }

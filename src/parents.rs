@@ -1,5 +1,6 @@
 //! The parents that this program has, and their types.
 
+use mdpy::Mdpy;
 use mtty::Mtty;
 use uuid::Uuid;
 use vfio_device::{Device, Errno, MdevDriver, MdevType, Parent, Vfio};
@@ -15,7 +16,9 @@ pub struct Parents {
 impl Parents {
     pub fn new() -> Self {
         let vfio = Vfio::new();
-        Self { all: vec![("mtty", Parent::register(&vfio, Mtty::default()))] }
+        let mtty = Parent::register(&vfio, Mtty::default());
+        let mdpy = Parent::register(&vfio, Mdpy::default());
+        Self { all: vec![("mtty", mtty), ("mdpy", mdpy)] }
     }
 
     /// Name of each parent, and the parent.
@@ -25,7 +28,8 @@ impl Parents {
 
     /// Names of all types, for the command line.
     pub fn type_names() -> Vec<&'static str> {
-        Mtty::default().types().iter().map(|kind| kind.name).collect()
+        let types = [Mtty::default().types(), Mdpy::default().types()].concat();
+        types.iter().map(|kind| kind.name).collect()
     }
 
     /// Makes and registers a device, under a UUID of its own.

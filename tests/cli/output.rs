@@ -59,12 +59,31 @@ fn each_command_is_explained() {
     ] {
         assert!(help.contains(word), "{word}");
     }
-    let serve = say(&mut mdev_user(&["help", "serve"])).out;
-    for word in ["mtty-1, mtty-2", "--socket-path", "--fd", "--once", "--poll-us", "Examples:"] {
+    // Lines are broken to fit the terminal.
+    let help = |verb| {
+        let text = say(&mut mdev_user(&["help", verb])).out;
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let serve = help("serve");
+    for word in [
+        "mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd",
+        "--socket-path",
+        "--fd",
+        "--once",
+        "--poll-us",
+        "Examples:",
+    ] {
         assert!(serve.contains(word), "{word}");
     }
-    let run = say(&mut mdev_user(&["help", "run"])).out;
-    for word in ["mtty-1, mtty-2", "--poll-us", "127", "126", "128 + N", "Examples:"] {
+    let run = help("run");
+    for word in [
+        "mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd",
+        "--poll-us",
+        "127",
+        "126",
+        "128 + N",
+        "Examples:",
+    ] {
         assert!(run.contains(word), "{word}");
     }
 }
@@ -90,6 +109,9 @@ fn types_are_a_table_for_people() {
             vec!["TYPE", "AVAILABLE", "API", "NAME"],
             vec!["mtty-1", "24", "vfio-pci", "Single", "port", "serial"],
             vec!["mtty-2", "12", "vfio-pci", "Dual", "port", "serial"],
+            vec!["mdpy-vga", "4", "vfio-pci", "virtual", "display,", "640x480", "framebuffer"],
+            vec!["mdpy-xga", "4", "vfio-pci", "virtual", "display,", "1024x768", "framebuffer"],
+            vec!["mdpy-hd", "4", "vfio-pci", "virtual", "display,", "1920x1080", "framebuffer"],
         ]
     );
 }
@@ -110,6 +132,9 @@ fn types_json_is_in_the_form_of_mdevctl() {
         assert_eq!(kind[name].get("description"), Some(&Value::Null));
         assert_eq!(kind.as_object().unwrap().len(), 1);
     }
+    let hd = &value[0]["mdpy"][2]["mdpy-hd"];
+    assert_eq!(hd["description"], "virtual display, 1920x1080 framebuffer");
+    assert_eq!((&hd["name"], &hd["available_instances"]), (&"mdpy-hd".into(), &4.into()));
 }
 
 #[test]
@@ -120,7 +145,10 @@ fn capabilities_tell_a_program_what_it_needs() {
     assert_eq!(value["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(value["protocol"]["major"], 0);
     assert_eq!(value["protocol"]["minor"], 0);
-    assert_eq!(value["types"], serde_json::json!(["mtty-1", "mtty-2"]));
+    assert_eq!(
+        value["types"],
+        serde_json::json!(["mtty-1", "mtty-2", "mdpy-vga", "mdpy-xga", "mdpy-hd"])
+    );
     assert_eq!(value["features"], serde_json::json!(["fault", "fd", "once", "poll-us"]));
     // As with vhost-user's programs, other words are ignored.
     for others in [&["types"][..], &["garbage"], &["--bogus"], &["--version"], &["serve"]] {

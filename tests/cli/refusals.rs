@@ -42,7 +42,10 @@ fn a_wrong_command_line_ends_with_2_and_says_what_would_be_right() {
         (serve(&["--fd", "9", "--poll-us", "-1"]), "'-1' for '--poll-us <N>': a number from 0 to"),
         (serve(&["--fd", "9", "--poll-us", "1000001"]), "a number from 0 to 1000000; see"),
         ([&["serve", "mtty-3"], &socket[..]].concat(), "no type 'mtty-3', the types are mtty-1, m"),
-        ([&["serve", ""], &socket[..]].concat(), "a type is missing, one of mtty-1, mtty-2; see"),
+        (
+            [&["serve", ""], &socket[..]].concat(),
+            "a type is missing, one of mtty-1, mtty-2, mdpy-vga, ",
+        ),
         ([&["serve", "mtty-2,a=1"], &socket[..]].concat(), "mtty-2 has no option 'a', nor any o"),
         (
             vec!["run", "mtty-2"],
@@ -52,7 +55,7 @@ fn a_wrong_command_line_ends_with_2_and_says_what_would_be_right() {
         (vec!["run", "--", "true"], "provided: <TYPE>...; see `mdev-user run --help`"),
         (
             vec!["run", "mtty-2", "qemu"],
-            "no type 'qemu', the types are mtty-1, mtty-2; the command",
+            "no type 'qemu', the types are mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd; the command",
         ),
         (vec!["run", "mtty-2", "qemu", "-m", "512"], "the command comes after `--`: mdev-user run"),
         (vec!["run", "mtty-2,foo=1", "--", "true"], "mtty-2 has no option 'foo', nor any other"),
@@ -148,6 +151,11 @@ fn more_devices_than_the_parent_has_room_for_are_refused_before_the_command_runs
     }
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0, "left behind");
     assert_eq!(run(12).status, 0);
+
+    let five = [&["run"][..], &["mdpy-vga"; 5], &["--", "echo"]].concat();
+    let said = say(&mut mdev_user(&five));
+    let line = complaint(&said, 1);
+    assert!(line.contains("device 5 of 5") && line.contains("EUSERS: parent mdpy"), "{line}");
 }
 
 #[test]

@@ -42,7 +42,6 @@ pub struct Device {
     object: DeviceRef,
     ops: Option<Box<dyn VfioDevice>>,
     cx: Context,
-    regions: Vec<Region>,
     controls: Controls,
     is_pci: bool,
     can_reset: bool,
@@ -70,8 +69,8 @@ impl Device {
                 sources: Sources::default(),
                 config: built.config.unwrap_or_else(|| ConfigSpace::new(0)),
                 dma: Dma::new(built.does_dma),
+                regions: built.regions,
             },
-            regions: built.regions,
             controls: built.controls,
             is_pci,
             can_reset: built.can_reset,
@@ -233,12 +232,12 @@ impl Device {
 
     /// Number of region indexes.
     pub fn num_regions(&self) -> u32 {
-        u32::try_from(self.regions.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.cx.regions.len()).unwrap_or(u32::MAX)
     }
 
     /// The region with this index, `None` beyond the last.
     pub fn region(&self, index: u32) -> Option<&Region> {
-        self.regions.get(index as usize)
+        self.cx.regions.get(index as usize)
     }
 
     /// The interrupts: what they are and how they stand.

@@ -132,7 +132,8 @@
 //! # Where the rest goes
 //!
 //! * **Memory** that a client may map: [`Region::mapped`] or [`Region::sparse`] over [`SharedMemory`]; read-only for the
-//!   client over [`SharedMemory::new_read_only`].
+//!   client over [`SharedMemory::new_read_only`]. A client keeps what it was handed: [`Context::replace_memory`] gives the
+//!   next one another.
 //! * **A picture**: [`VfioDevice::display`] returns a [`Plane`], which holds the memory that it lies in. It is what the
 //!   kernel answers to `VFIO_DEVICE_QUERY_GFX_PLANE`; vfio-user has no such message, so a viewer on the host asks for it.
 //! * **Migration**: [`VfioDevice::migration`] returns the device's [`Migration`], which saves and loads its registers.

@@ -99,7 +99,7 @@ impl Parent {
         }
     }
 
-    /// Makes a device of type `kind` that is known by `uuid`. It is not registered yet.
+    /// Makes a device of type `kind` that is known by `uuid`, with the driver's `init`. It is not registered yet.
     ///
     /// # Errors
     /// `ENODEV` if the parent has been unregistered, `EINVAL` for a type of another parent, `EEXIST` if any parent has a
@@ -107,6 +107,19 @@ impl Parent {
     /// the driver's `init` returned (`ENOSPC` if its own capacity is used up), `EINVAL` for a description that cannot be
     /// built (the reason is logged).
     pub fn create(&self, kind: &MdevType, uuid: Uuid) -> Result<Device, Errno> {
+        self.create_with(kind, uuid, |init| self.inner.driver.init(kind, init))
+    }
+
+    /// The same with another `init`, which is to be the driver's own for devices that have options.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn create_with(
+        &self,
+        kind: &MdevType,
+        uuid: Uuid,
+        init: impl FnOnce(&mut Init<'_>) -> Result<Made, Errno>,
+    ) -> Result<Device, Errno> {
         let inner = &self.inner;
         let unregistered = inner.unregistered.read().unwrap_or_else(PoisonError::into_inner);
         if *unregistered {
@@ -122,7 +135,7 @@ impl Parent {
             take(free, 1).map_err(|()| Errno::USERS)?;
             object.counted = true;
         }
-        inner.vfio.alloc_mdev(Some(object), |init| inner.driver.init(kind, init)).map_err(|error| {
+        inner.vfio.alloc_mdev(Some(object), init).map_err(|error| {
             if let AllocError::Description(error) = &error {
                 log::error!("{}: {error}", kind.name);
             }

@@ -9,6 +9,8 @@ use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
 
 use crate::Errno;
 
+const PAGE: usize = 4096;
+
 /// A sealed memfd, mapped once into this process and mapped again by whoever is handed its fd.
 ///
 /// * Sealed with `F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL`: a client cannot truncate it, so no access here or there
@@ -58,6 +60,28 @@ impl SharedMemory {
         let write = if read_only { SealFlags::FUTURE_WRITE } else { SealFlags::empty() };
         fcntl_add_seals(&file, write | SealFlags::SEAL)?;
         Ok(Self { mapping: Arc::new(mapping), file, read_only })
+    }
+
+    /// Another memory with the same bytes, which is its holder's alone until its fd is handed on. Pages of zeroes are not
+    /// populated.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn duplicate(&self, name: &str) -> Result<Self, Errno> {
+        let other = Self::create(name, self.size(), self.read_only)?;
+        let mut page = [0; PAGE];
+        for offset in (0..self.size()).step_by(PAGE) {
+            let length = usize::try_from(self.size() - offset).map_or(PAGE, |left| left.min(PAGE));
+            let page = page.get_mut(..length).ok_or(Errno::INVAL)?;
+            // Not through the mapping: that would populate what is read.
+            if rustix::io::pread(&self.file, &mut *page, offset)? != length {
+                return Err(Errno::IO);
+            }
+            if page.iter().any(|byte| *byte != 0) {
+                other.write(offset, page)?;
+            }
+        }
+        Ok(other)
     }
 
     /// Whether those who are handed its fd can only read it.

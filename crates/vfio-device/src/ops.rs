@@ -2,7 +2,7 @@
 
 use crate::display::Plane;
 use crate::migration::Migration;
-use crate::{ConfigSpace, Dma, Errno, Interest, Irqs, Sources, Timers};
+use crate::{ConfigSpace, Dma, Errno, Interest, Irqs, Region, SharedMemory, Sources, Timers};
 
 /// What the core keeps for a device and lends it for the time of a call.
 #[derive(Debug)]
@@ -18,6 +18,21 @@ pub struct Context {
     pub config: ConfigSpace,
     /// The memory that the client lets the device read and write: guest memory.
     pub dma: Dma,
+    pub(crate) regions: Vec<Region>,
+}
+
+impl Context {
+    /// From now on the mapped bytes of a region lie in `memory`. For [`open`](VfioDevice::open), before the client has
+    /// asked for the region: whoever was handed the earlier memory keeps that, and cannot see or disturb what is in the
+    /// new one.
+    ///
+    /// # Errors
+    /// `EINVAL` if the region has no mapped bytes, or if the earlier memory has another size, or another answer to
+    /// whether clients may write it. Nothing has changed then.
+    pub fn replace_memory(&mut self, region: u32, memory: SharedMemory) -> Result<(), Errno> {
+        let region = self.regions.get_mut(region as usize).ok_or(Errno::INVAL)?;
+        region.replace_memory(memory)
+    }
 }
 
 /// What a device does: `struct vfio_device_ops`, less all that the core can answer from the

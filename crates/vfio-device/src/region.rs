@@ -118,6 +118,18 @@ impl Region {
         self.memory.as_ref()
     }
 
+    /// Takes other memory, which is like the present one.
+    pub(crate) fn replace_memory(&mut self, memory: SharedMemory) -> Result<(), Errno> {
+        let present = self.memory.as_mut().ok_or(Errno::INVAL)?;
+        let is_alike =
+            present.size() == memory.size() && present.is_read_only() == memory.is_read_only();
+        if !is_alike {
+            return Err(Errno::INVAL);
+        }
+        *present = memory;
+        Ok(())
+    }
+
     /// The mappable areas, if not all of the region is.
     pub fn areas(&self) -> Option<&[Range<u64>]> {
         self.sparse.as_deref()

@@ -16,7 +16,7 @@ impl Device {
     /// `EINVAL` for a region that does not exist or is write-only, or bytes that do not all lie in it.
     pub fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
         let ops = self.ops.as_mut().ok_or(Errno::NODEV)?;
-        let it = self.regions.get(region as usize).ok_or(Errno::INVAL)?;
+        let it = self.cx.regions.get(region as usize).ok_or(Errno::INVAL)?;
         it.check(offset, data.len())?;
         if it.is_write_only() {
             return Err(Errno::INVAL);
@@ -29,6 +29,7 @@ impl Device {
         let mut at = offset;
         let mut rest = data;
         while !rest.is_empty() {
+            let it = self.cx.regions.get(region as usize).ok_or(Errno::INVAL)?;
             let part = it.part(at, rest.len());
             let bytes = rest.split_off_mut(..part.length()).ok_or(Errno::INVAL)?;
             match part {
@@ -50,7 +51,7 @@ impl Device {
     /// `EINVAL` for a region that does not exist or is read-only, or bytes that do not all lie in it.
     pub fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno> {
         let ops = self.ops.as_mut().ok_or(Errno::NODEV)?;
-        let it = self.regions.get(region as usize).ok_or(Errno::INVAL)?;
+        let it = self.cx.regions.get(region as usize).ok_or(Errno::INVAL)?;
         it.check(offset, data.len())?;
         if it.is_read_only() {
             return Err(Errno::INVAL);
@@ -63,6 +64,7 @@ impl Device {
         let mut at = offset;
         let mut rest = data;
         while !rest.is_empty() {
+            let it = self.cx.regions.get(region as usize).ok_or(Errno::INVAL)?;
             let part = it.part(at, rest.len());
             let (bytes, after) = rest.split_at_checked(part.length()).ok_or(Errno::INVAL)?;
             match part {

@@ -236,3 +236,27 @@ fn types_are_found_by_name_and_devices_know_theirs() {
     assert_eq!(device.object().to_string(), "vfio0 (ports-2)");
     assert_eq!(vfio_device::DEVICE_API, "vfio-pci");
 }
+
+#[test]
+fn a_device_with_options_is_made_by_another_init_and_counted_as_any_other() {
+    let vfio = Vfio::new();
+    let (parent, pool, _) = Ports::parent(&vfio, 3);
+    let uuid = Uuid::from_u128(1);
+    let refused = parent.create_with(&SCREEN, uuid, |_| panic!("not for another parent's type"));
+    assert_eq!(refused.unwrap_err(), Errno::INVAL);
+    let failed = parent.create_with(&TWO, uuid, |_| Err(Errno::NOMEM));
+    assert_eq!(failed.unwrap_err(), Errno::NOMEM);
+    let init = |units| {
+        let pool = pool.clone();
+        move |_: &mut Init<'_>| {
+            Ok((plain(), Box::new(Holder(Some(pool.reserve(units)?))) as Box<dyn VfioDevice>))
+        }
+    };
+    let device = parent.create_with(&TWO, uuid, init(3)).unwrap();
+    assert_eq!(device.object().mdev().map(|it| (it.uuid(), *it.kind())), Some((uuid, TWO)));
+    assert_eq!(parent.available_instances(&ONE), 0);
+    assert_eq!(parent.create_with(&ONE, uuid, init(0)).unwrap_err(), Errno::EXIST);
+    assert_eq!(parent.create_with(&ONE, Uuid::from_u128(2), init(1)).unwrap_err(), Errno::NOSPC);
+    drop(device);
+    assert_eq!((pool.free(), parent.available_instances(&TWO)), (3, 1));
+}

@@ -8,7 +8,9 @@ use std::os::unix::fs::MetadataExt;
 
 use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, ftruncate};
 use rustix::io::{FdFlags, fcntl_getfd};
-use vfio_device::{Errno, SharedMemory};
+use vfio_device::{BarKind, Context, Errno, OpenMode, Region, SharedMemory, Vfio};
+
+use crate::support::{Call, Log, Probe, alloc, plain};
 
 /// What a client holds.
 fn sent(memory: &SharedMemory) -> OwnedFd {
@@ -94,4 +96,91 @@ fn a_page_costs_memory_when_it_is_first_written() {
 fn the_descriptor_is_closed_on_exec() {
     let memory = SharedMemory::new("test", 4096).unwrap();
     assert!(fcntl_getfd(memory.fd()).unwrap().contains(FdFlags::CLOEXEC));
+}
+
+#[test]
+fn a_duplicate_has_the_same_bytes_and_no_more_pages_and_is_a_memory_of_its_own() {
+    let memory = SharedMemory::new("test", (64 << 20) + 100).unwrap();
+    memory.write(0x12_3456, b"picture").unwrap();
+    memory.write((64 << 20) + 93, b"the end").unwrap();
+    let other = memory.duplicate("other").unwrap();
+    let [blocks, others] =
+        [&memory, &other].map(|it| File::from(sent(it)).metadata().unwrap().blocks() * 512);
+    assert_eq!((blocks, others), (8192, 8192), "bytes populated");
+    memory.write(0x12_3456, b"changed").unwrap();
+    let mut data = [0; 7];
+    other.read(0x12_3456, &mut data).unwrap();
+    assert_eq!(&data, b"picture");
+    other.read((64 << 20) + 93, &mut data).unwrap();
+    assert_eq!((&data, other.size()), (b"the end", (64 << 20) + 100));
+    assert_eq!(ftruncate(sent(&other), 0), Err(Errno::PERM), "sealed as well");
+    assert!(SharedMemory::new_read_only("rom", 1).unwrap().duplicate("x").unwrap().is_read_only());
+}
+
+/// A device whose BAR 0 is `memory` and whose BAR 2 is trapped, and which does `at_open` when it is opened.
+fn opening(
+    memory: &SharedMemory,
+    mut at_open: impl FnMut(&mut Context) -> Result<(), Errno> + Send + 'static,
+) -> vfio_device::Device {
+    let act = move |call: Call<'_>, cx: &mut Context| match call {
+        Call::Open => at_open(cx),
+        _ => Ok(()),
+    };
+    let description = plain().bar(0, BarKind::Prefetchable32, Region::mapped(memory.clone())).bar(
+        2,
+        BarKind::Memory32,
+        Region::trapped(4096),
+    );
+    let mut device = alloc(&Vfio::new(), description, Probe::acting(&Log::default(), act));
+    device.register().unwrap();
+    device
+}
+
+#[test]
+fn memory_is_not_replaced_by_other_than_its_like_nor_where_there_is_none() {
+    let memory = SharedMemory::new("test", 8192).unwrap();
+    let mut device = opening(&memory, |cx| {
+        let like = || SharedMemory::new("other", 8192).unwrap();
+        for (region, memory) in [
+            (0, SharedMemory::new("other", 4096).unwrap()),
+            (0, SharedMemory::new("other", 16384).unwrap()),
+            (0, SharedMemory::new_read_only("other", 8192).unwrap()),
+            (1, like()),
+            (2, like()),
+            (7, like()),
+            (9, like()),
+            (u32::MAX, like()),
+        ] {
+            assert_eq!(cx.replace_memory(region, memory), Err(Errno::INVAL), "region {region}");
+        }
+        Ok(())
+    });
+    device.open(OpenMode::Exclusive).unwrap();
+    memory.write(5000, &[7]).unwrap();
+    let mut byte = [0];
+    device.region_read(0, 5000, &mut byte).unwrap();
+    assert_eq!(byte, [7]);
+}
+
+#[test]
+fn who_kept_the_memory_of_an_earlier_client_neither_sees_nor_disturbs_the_next() {
+    let memory = SharedMemory::new("test", 4096).unwrap();
+    let mut device = opening(&memory, |cx| cx.replace_memory(0, SharedMemory::new("next", 4096)?));
+    device.open(OpenMode::Exclusive).unwrap();
+    let kept = device.region(0).unwrap().memory().unwrap().clone();
+    device.region_write(0, 16, b"secret").unwrap();
+    device.close();
+    let mut data = [0; 6];
+    kept.read(16, &mut data).unwrap();
+    assert_eq!(&data, b"secret", "it is not taken from who has it");
+    device.open(OpenMode::Exclusive).unwrap();
+    kept.write(16, b"attack").unwrap();
+    device.region_read(0, 16, &mut data).unwrap();
+    assert_eq!(data, [0; 6]);
+    let now = device.region(0).unwrap().memory().unwrap().clone();
+    device.region_write(0, 16, b"second").unwrap();
+    now.read(16, &mut data).unwrap();
+    assert_eq!(&data, b"second", "what a client is handed and what messages reach is the same");
+    kept.read(16, &mut data).unwrap();
+    assert_eq!(&data, b"attack");
 }
