@@ -3,8 +3,6 @@
 mod display;
 mod serial;
 
-use std::process::Command;
-
 use clap::ValueEnum;
 
 use crate::report::Result;
@@ -30,28 +28,6 @@ pub fn run(of: Option<Of>, rounds: Option<usize>) -> Result {
         display::run(rounds.unwrap_or(51))?;
     }
     Ok(())
-}
-
-/// Static, as the guest has no libraries.
-fn build_probe() -> Result<Vec<u8>> {
-    let directory = tempfile::tempdir()?;
-    let (source, program) = (directory.path().join("probe.rs"), directory.path().join("probe"));
-    std::fs::write(&source, PROBE)?;
-    let mut rustc = Command::new(std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
-    rustc.args([
-        "--edition",
-        "2024",
-        "-O",
-        "-C",
-        "target-feature=+crt-static",
-        "-C",
-        "panic=abort",
-    ]);
-    rustc.args(["-C", "strip=symbols", "-o"]).arg(&program).arg(&source);
-    if !rustc.status()?.success() {
-        return Err("rustc cannot make a static program: is libc6-dev installed?".into());
-    }
-    Ok(std::fs::read(program)?)
 }
 
 fn median(values: &[f64]) -> f64 {

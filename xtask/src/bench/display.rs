@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use guest_kit::{Guest, Tools, vfio_user_device};
 
-use super::{build_probe, median};
+use super::{PROBE, median};
 use crate::cargo::build_program;
 use crate::report::{Result, heading};
 use crate::server::Server;
@@ -31,7 +31,7 @@ struct Peer {
 pub fn run(rounds: usize) -> Result {
     heading("Building mdev-user, and the program that measures in the guest");
     let program = build_program()?;
-    let probe = build_probe()?;
+    let probe = guest_kit::program(PROBE)?;
     let tools = Tools::prepare()?;
 
     heading("Booting a guest with three displays of 16 MiB");
