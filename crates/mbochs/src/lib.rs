@@ -8,7 +8,7 @@
 
 mod card;
 pub mod dispi;
-pub mod edid;
+mod edid;
 mod options;
 pub mod spec;
 mod types;
@@ -18,7 +18,6 @@ pub use vfio_device;
 use vfio_device::{Errno, Init, Made, MdevDriver, MdevType, Pool, SharedMemory};
 
 use card::Card;
-#[doc(no_inline)]
 pub use edid::{Edid, EdidError};
 pub use options::{EdidSource, Options, OptionsError};
 use types::{Model, TYPES};
