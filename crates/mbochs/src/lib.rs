@@ -2,7 +2,7 @@
 //!
 //! [`Mbochs`] is the parent's driver: it makes devices of the types `mbochs-small`, `mbochs-medium` and `mbochs-large` out
 //! of a pool of video memory. Identity, regions and registers are the sample's; video memory is one
-//! [`SharedMemory`](vfio_device::SharedMemory), which the guest maps, and from which the picture
+//! [`SharedMemory`], which the guest maps, and from which the picture
 //! ([`Plane`](vfio_device::Plane)) is read in place. [`Options`] say what monitor is plugged in.
 #![forbid(unsafe_code)]
 

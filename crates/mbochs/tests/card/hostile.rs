@@ -71,8 +71,9 @@ fn no_nonsense_anywhere_takes_the_picture_out_of_video_memory() {
     for step in 0..20_000 {
         let region = random.of(&[0, MMIO, MMIO, MMIO, EDID, EDID, CONFIG]);
         let size = device.region(region).unwrap().size();
+        let any = random.next();
         let near = random.of(&[0, 0x3f8, 0x4f8, 0x500, 0x510, 0x7f8, 0xbf8]) + random.next() % 16;
-        let offset = if random.next() % 2 == 0 { near } else { random.next() } % size;
+        let offset = random.of(&[near, any]) % size;
         let length = random.of(&[1, 2, 2, 2, 3, 4, 8, 100, 5000]).min((size - offset) as usize);
         let bytes = random.bytes(length);
         store(&mut device, region, offset, &bytes);
