@@ -7,8 +7,8 @@ mod timing;
 use std::fmt;
 
 use crate::spec::EDID_WINDOW_SIZE;
-pub use region::EdidRegion;
-pub use timing::Timing;
+pub(crate) use region::EdidRegion;
+use timing::Timing;
 
 /// Bytes of a block.
 const BLOCK: usize = 128;
@@ -60,13 +60,12 @@ impl Edid {
         (width, height): (u32, u32),
         usable: impl Fn(u32, u32) -> bool,
     ) -> Option<Self> {
-        let carried = 1..=MAX_DETAILED;
-        if !carried.contains(&width) || !carried.contains(&height) {
+        let sizes = SMALLEST..=LARGEST;
+        if !sizes.contains(&width) || !sizes.contains(&height) {
             return None;
         }
         let timing = Timing::reduced_blanking(width, height)?;
-        let blank = timing.v_total - timing.height;
-        if timing.clock > MAX_CLOCK || blank > MAX_DETAILED {
+        if timing.clock > MAX_CLOCK {
             return None;
         }
         Some(Self { bytes: block::block(name, &timing, usable).to_vec() })
@@ -78,8 +77,11 @@ impl Edid {
     }
 }
 
-/// Pixels or rows that a detailed timing can tell, in 12 bits.
-pub(crate) const MAX_DETAILED: u32 = 4095;
+/// The fewest pixels or rows of a mode that an EDID is made for. With less a monitor would have a side below 10 cm and a
+/// pixel clock below 10 MHz, which those who check EDIDs do not believe.
+pub(crate) const SMALLEST: u32 = 400;
+/// The most pixels or rows that a detailed timing can tell, in 12 bits.
+pub(crate) const LARGEST: u32 = 4095;
 /// The fastest pixel clock that it can tell, in kHz: 16 bits of 10 kHz.
 const MAX_CLOCK: u32 = 655_350;
 
