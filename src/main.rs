@@ -2,13 +2,16 @@
 
 mod cli;
 mod commands;
+mod control;
 mod device_spec;
 mod errors;
 mod inherited;
 mod logging;
+mod monitor;
 mod parents;
 mod signals;
 mod usage;
+mod view;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -28,16 +31,27 @@ fn main() -> ExitCode {
     {
         return finish(commands::capabilities::print());
     }
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage::report(&error),
     };
+    if let Some(Command::Serve(options)) = &mut cli.command
+        && let Err(error) = options.complete()
+    {
+        return usage::report(&error);
+    }
     // The terminal of `run` belongs to the command.
     let quiet = matches!(cli.command, Some(Command::Run(_)));
     logging::start(cli.log_level, quiet);
     let result = match cli.command {
         Some(Command::Serve(options)) => commands::serve::serve(options),
         Some(Command::Run(options)) => commands::run::run(options),
+        Some(Command::Info(options)) => commands::info::print(&options),
+        Some(Command::Screenshot(options)) => commands::screenshot::take(options),
+        Some(Command::Wait(options)) => match options.contradiction() {
+            Some(what) => return usage::contradiction(&what),
+            None => commands::wait::wait(options),
+        },
         Some(Command::Types(options)) => commands::types::print(&options),
         Some(Command::Completions(options)) => commands::completions::print(&options),
         Some(Command::Man(options)) => commands::man::print(&options),

@@ -35,6 +35,11 @@ pub fn no_command() -> ExitCode {
     report(&Cli::command().error(ErrorKind::MissingSubcommand, "a command is missing"))
 }
 
+/// Options that are right one by one.
+pub fn contradiction(what: &str) -> ExitCode {
+    report(&Cli::command().error(ErrorKind::ArgumentConflict, what))
+}
+
 /// Of clap's paragraphs the first, the useful tips, and the way to the help.
 fn one_line(text: &str, words: &[OsString]) -> String {
     let mut paragraphs = text.split("\n\n");

@@ -15,6 +15,6 @@ pub fn print() -> Result<ExitCode, Box<dyn Error>> {
         "type": "vfio-user",
         "protocol": { "major": 0, "minor": 0 },
         "types": Parents::type_names(),
-        "features": ["fault", "fd", "once", "poll-us"],
+        "features": ["control-path", "fault", "fd", "once", "poll-us"],
     }))
 }

@@ -2,10 +2,13 @@
 
 pub mod capabilities;
 pub mod completions;
+pub mod info;
 pub mod man;
 pub mod run;
+pub mod screenshot;
 pub mod serve;
 pub mod types;
+pub mod wait;
 
 use std::error::Error;
 use std::io::{self, Write};

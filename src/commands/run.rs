@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use vfio_user_server::{Endpoint, EventLoop, Listener, qemu_device};
 
 use crate::cli;
+use crate::control::{Bound, Known};
 use crate::errors::{complain, plain};
 use crate::parents::Parents;
 use crate::signals::{self, Ending};
@@ -25,9 +26,10 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
     let ending = Ending::new()?;
     let parents = Parents::new();
     let mut event_loop = EventLoop::new(options.polling.most())?;
+    let control = Bound::new(options.control.control_path.as_deref())?;
     let directory = private_directory()?;
     let mut command = command(&options)?;
-    let mut endpoints = Vec::new();
+    let (mut endpoints, mut known) = (Vec::new(), Vec::new());
     for (number, spec) in options.devices.iter().enumerate() {
         let socket = directory.path().join(format!("{number}-{}.sock", spec.kind));
         let device = parents.create(spec).map_err(|error| {
@@ -37,16 +39,20 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
             format!("{}: QEMU can only be told paths that are UTF-8", socket.display())
         })?;
         let endpoint = Endpoint::new(device, Listener::bind(&socket)?);
-        endpoints.push(event_loop.add(endpoint.with_faults(options.faults.list.clone()))?);
+        let id = event_loop.add(endpoint.with_faults(options.faults.list.clone()))?;
+        endpoints.push(id);
+        known.extend(Known::new(&event_loop, id, Some(socket)));
         command.arg("-device").arg(argument);
     }
 
+    let control = control.map(|control| control.answer(event_loop.handle(), known)).transpose()?;
     let child = match command.spawn() {
         Ok(child) => child,
         Err(error) => return Ok(cannot_run(command.get_program(), &error)),
     };
     let status = wait_in_background(child, ending, &event_loop)?;
     event_loop.run(|_, _| ())?;
+    drop(control);
     for id in endpoints {
         if let Some(endpoint) = event_loop.remove(id) {
             endpoint.shut_down();

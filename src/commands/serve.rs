@@ -2,13 +2,14 @@
 
 use std::error::Error;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use vfio_user_server::{Endpoint, Event, EventLoop, Listener, qemu_device};
 
 use super::{announce, shell_word};
 use crate::cli;
+use crate::control::{Bound, Known};
 use crate::inherited::{self, Inherited};
 use crate::parents::Parents;
 use crate::signals::{self, Ending};
@@ -21,6 +22,8 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
     let label = device.object().to_string();
     let source = Source::new(inherited, options.socket.socket_path)?;
 
+    let control = Bound::new(options.control.control_path.as_deref())?;
+
     let mut event_loop = EventLoop::new(options.polling.most())?;
     let handle = event_loop.handle();
     let stop = handle.clone();
@@ -31,11 +34,14 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
     })?;
 
     let ready = format!("mdev-user: {label} is ready {}\n", source.describe());
+    let socket = source.path().map(Into::into);
     let endpoint = match source {
         Source::Listener { listener, .. } => Endpoint::new(device, listener),
         Source::Client(client) => Endpoint::connected(device, client),
     };
     let id = event_loop.add(endpoint.with_faults(options.faults.list))?;
+    let known = Known::new(&event_loop, id, socket).into_iter().collect();
+    let control = control.map(|control| control.answer(event_loop.handle(), known)).transpose()?;
     announce(ready)?;
     let mut status = ExitCode::SUCCESS;
     event_loop.run(|_, event| match event {
@@ -47,6 +53,7 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
         }
         _ => (),
     })?;
+    drop(control);
     if let Some(endpoint) = event_loop.remove(id) {
         endpoint.shut_down();
     }
@@ -72,6 +79,14 @@ impl Source {
                 Ok(Self::Listener { listener: Listener::bind(&path)?, path: Some(path) })
             }
             (None, None) => Err("one of --socket-path and --fd is needed".into()),
+        }
+    }
+
+    /// Where its socket is, if it has a path.
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Listener { path, .. } => path.as_deref(),
+            Self::Client(_) => None,
         }
     }
 

@@ -135,7 +135,8 @@
 //!   client over [`SharedMemory::new_read_only`]. A client keeps what it was handed: [`Context::replace_memory`] gives the
 //!   next one another.
 //! * **A picture**: [`VfioDevice::display`] returns a [`Plane`], which holds the memory that it lies in. It is what the
-//!   kernel answers to `VFIO_DEVICE_QUERY_GFX_PLANE`; vfio-user has no such message, so a viewer on the host asks for it.
+//!   kernel answers to `VFIO_DEVICE_QUERY_GFX_PLANE`; vfio-user has no such message, so a viewer on the host asks for it, and reads
+//!   the memory in place ([`MemoryView`]).
 //! * **Migration**: [`VfioDevice::migration`] returns the device's [`Migration`], which saves and loads its registers.
 //!   No client migrates over vfio-user yet.
 //! * **DMA**: [`Description::dma`] says that the device does it, [`Context::dma`](Context) does it.
@@ -175,7 +176,7 @@ pub use irq::{
     ERR, Firing, INTX, IrqAction, IrqData, IrqFlags, IrqInfo, IrqIntercept, Irqs, MSI, MSIX, REQ,
 };
 pub use mdev::{DEVICE_API, MdevDriver, MdevObject, MdevType, Parent, Pool, Share};
-pub use memory::SharedMemory;
+pub use memory::{MemoryView, SharedMemory};
 pub use migration::Migration;
 pub use object::{DeviceRef, Registration, State, Vfio};
 pub use ops::{Context, VfioDevice};

@@ -9,6 +9,10 @@ use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
 
 use crate::Errno;
 
+mod view;
+
+pub use view::MemoryView;
+
 const PAGE: usize = 4096;
 
 /// A sealed memfd, mapped once into this process and mapped again by whoever is handed its fd.

@@ -39,7 +39,7 @@ pub(crate) fn close(fd: OwnedFd) {
 }
 
 /// Closes a descriptor on another thread: soon, if nothing keeps it waiting.
-pub(crate) fn close_elsewhere(fd: OwnedFd) {
+pub fn close_elsewhere(fd: OwnedFd) {
     let mut queue = CLOSER.queue.lock().unwrap_or_else(PoisonError::into_inner);
     queue.waiting.push_back(fd);
     // One behind another that is kept waiting would wait as well.

@@ -18,6 +18,9 @@ macro_rules! commands {
             pub const fn name(self) -> &'static str {
                 match self { $( Self::$variant => $name, )+ }
             }
+
+            /// All that have a number, in its order.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
         }
 
         impl TryFrom<u16> for Command {

@@ -12,6 +12,7 @@ use vfio_device::Device;
 use crate::fault::{Effect, Faults};
 use crate::refusal::Refusal;
 use crate::session::{Answer, MAX_ANSWER, MAX_MESSAGE, Session};
+use crate::stats::Stats;
 use crate::transport::{self, Fds, Foreign};
 use crate::wire::Header;
 
@@ -41,6 +42,12 @@ impl Scratch {
         self.fds.clear();
         self.none.clear();
     }
+}
+
+/// Who looks on while messages are handled: those who spoil them, and those who count them.
+pub(crate) struct Watch<'a> {
+    pub(crate) faults: Option<&'a mut Faults>,
+    pub(crate) stats: &'a mut Stats,
 }
 
 /// What is to become of a connection after it has been attended to.
@@ -90,6 +97,8 @@ pub(crate) struct Connection {
     rest: Rest,
     /// Until when the client has to have said `VERSION`.
     pub(crate) deadline: Instant,
+    /// Who connected, as far as the system tells.
+    pid: Option<u32>,
     /// Who it is, for the log.
     label: String,
 }
@@ -116,7 +125,8 @@ impl AsFd for Connection {
 impl Connection {
     pub(crate) fn new(socket: UnixStream, id: u32, deadline: Instant) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let label = match transport::peer_pid(&socket) {
+        let pid = transport::peer_pid(&socket);
+        let label = match pid {
             Some(pid) => format!("client {id} (pid {pid})"),
             None => format!("client {id}"),
         };
@@ -135,6 +145,7 @@ impl Connection {
             failed: false,
             rest: Rest::No,
             deadline,
+            pid,
             label,
         })
     }
@@ -144,12 +155,17 @@ impl Connection {
         self.session.is_open()
     }
 
+    /// The process that connected; `None` if it cannot be seen from here.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.pid
+    }
+
     /// Something has come in, or can go out. Takes what one read brings and handles the messages in it.
     pub(crate) fn attend(
         &mut self,
         device: &mut Device,
         scratch: &mut Scratch,
-        faults: Option<&mut Faults>,
+        mut watch: Watch<'_>,
     ) -> Flow {
         let rested = match self.rest {
             Rest::No => false,
@@ -160,7 +176,7 @@ impl Connection {
             Rest::Until(_) | Rest::ForEver => return Flow::Rests,
         };
         self.rest = Rest::No;
-        let result = self.try_attend(device, scratch, faults, rested);
+        let result = self.try_attend(device, scratch, &mut watch, rested);
         scratch.discard();
         match result {
             Ok(flow) => flow,
@@ -181,15 +197,17 @@ impl Connection {
     /// does not take at once is lost.
     pub(crate) fn fail(&mut self, device: &mut Device, scratch: &mut Scratch) {
         self.failed = true;
+        // Nobody can ask for the counts any more.
+        let watch = &mut Watch { faults: None, stats: &mut Stats::default() };
         let result =
             shutdown(&self.socket, Shutdown::Read).map_err(io::Error::from).and_then(|()| {
                 // An outbox that is not empty comes before what is in the inbox.
                 let mut flow = Flow::Goes { blocked: false };
                 if self.outbox.is_empty() {
-                    flow = self.handle_all(device, scratch, false, None)?;
+                    flow = self.handle_all(device, scratch, false, watch)?;
                 }
                 while flow == (Flow::Goes { blocked: false }) {
-                    flow = self.try_attend(device, scratch, None, false)?;
+                    flow = self.try_attend(device, scratch, watch, false)?;
                 }
                 Ok(())
             });
@@ -203,18 +221,18 @@ impl Connection {
         &mut self,
         device: &mut Device,
         scratch: &mut Scratch,
-        mut faults: Option<&mut Faults>,
+        watch: &mut Watch<'_>,
         rested: bool,
     ) -> io::Result<Flow> {
         if rested || !self.outbox.is_empty() {
-            if !self.outbox.is_empty() && !self.flush()? {
+            if !self.outbox.is_empty() && !self.flush(watch.stats)? {
                 return Ok(Flow::Goes { blocked: true });
             }
             if self.ending {
                 return Ok(Flow::Ends);
             }
             // What came in before the socket was full has waited for this.
-            let flow = self.handle_all(device, scratch, false, faults.as_deref_mut())?;
+            let flow = self.handle_all(device, scratch, false, watch)?;
             if flow != (Flow::Goes { blocked: false }) {
                 return Ok(flow);
             }
@@ -232,7 +250,8 @@ impl Connection {
             return Ok(Flow::Ends);
         }
         self.end += received.bytes;
-        self.handle_all(device, scratch, received.fds_lost, faults)
+        watch.stats.received += received.bytes as u64;
+        self.handle_all(device, scratch, received.fds_lost, watch)
     }
 
     /// Handles the messages that are complete, as far as the client takes the answers. `scratch.fds` came with the
@@ -242,7 +261,7 @@ impl Connection {
         device: &mut Device,
         scratch: &mut Scratch,
         fds_lost: bool,
-        mut faults: Option<&mut Faults>,
+        watch: &mut Watch<'_>,
     ) -> io::Result<Flow> {
         let mut fresh_lost = fds_lost;
         let mut flow = Flow::Goes { blocked: false };
@@ -250,7 +269,8 @@ impl Connection {
             let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
             let Some((header, _)) = Header::decode(waiting) else { break };
             if let Err(refusal) = check_size(header.msg_size) {
-                flow = self.answer(device, &header, Err(refusal), None, &mut scratch.answer)?;
+                let buffer = &mut scratch.answer;
+                flow = self.answer(device, &header, Err(refusal), None, buffer, watch.stats)?;
                 break;
             }
             let size = header.msg_size as usize;
@@ -265,8 +285,9 @@ impl Connection {
             let owns_held = self.held_at <= self.start + size;
             let fds = if owns_held { &mut self.held } else { &mut scratch.none };
             let lost = owns_held && std::mem::take(&mut self.held_lost);
-            let effect =
-                faults.as_deref_mut().and_then(|faults| faults.message(&self.label, &header, body));
+            watch.stats.count(header.command);
+            let faults = watch.faults.as_deref_mut();
+            let effect = faults.and_then(|faults| faults.message(&self.label, &header, body));
             let result = match effect {
                 Some(Effect::Disconnect) => return Ok(Flow::Ends),
                 Some(Effect::Error(errno)) => Err(Refusal::Injected { errno }),
@@ -276,8 +297,9 @@ impl Connection {
             };
             fds.clear();
             self.start += size;
-            flow = self.answer(device, &header, result, effect, &mut scratch.answer)?;
-            if faults.is_some() {
+            let buffer = &mut scratch.answer;
+            flow = self.answer(device, &header, result, effect, buffer, watch.stats)?;
+            if watch.faults.is_some() {
                 device.repeat_stuck_irqs();
             }
         }
@@ -330,6 +352,7 @@ impl Connection {
         result: Result<Answer, Refusal>,
         effect: Option<Effect>,
         buffer: &mut [u8],
+        stats: &mut Stats,
     ) -> io::Result<Flow> {
         let (mut reply, mut answer, mut ends) = match result {
             Ok(answer) => (
@@ -338,6 +361,7 @@ impl Connection {
                 false,
             ),
             Err(refusal) => {
+                stats.refused += 1;
                 log::debug!(
                     "{}: {}: refused command {}: {refusal}",
                     device.object(),
@@ -366,7 +390,7 @@ impl Connection {
             if matches!(effect, Some(Effect::Delay(_) | Effect::Stall)) {
                 self.keep(bytes, fd)?;
             } else if !bytes.is_empty() {
-                self.send(bytes, fd)?;
+                self.send(bytes, fd, stats)?;
             }
         }
         match effect {
@@ -385,12 +409,18 @@ impl Connection {
     }
 
     /// Sends, and keeps what the socket does not take.
-    fn send(&mut self, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    fn send(
+        &mut self,
+        bytes: &[u8],
+        fd: Option<BorrowedFd<'_>>,
+        stats: &mut Stats,
+    ) -> io::Result<()> {
         let sent = match transport::send(&self.socket, &[IoSlice::new(bytes)], fd.as_slice()) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
         };
+        stats.sent += sent as u64;
         if sent < bytes.len() {
             // Descriptors go with the first byte.
             self.keep(bytes.get(sent..).unwrap_or_default(), fd.filter(|_| sent == 0))?;
@@ -405,10 +435,11 @@ impl Connection {
     }
 
     /// Goes on sending what is in the outbox; `true` if all of it is out.
-    fn flush(&mut self) -> io::Result<bool> {
+    fn flush(&mut self, stats: &mut Stats) -> io::Result<bool> {
         let fd = self.outbox_fd.as_ref().map(AsFd::as_fd);
         match transport::send(&self.socket, &[IoSlice::new(&self.outbox)], fd.as_slice()) {
             Ok(sent) => {
+                stats.sent += sent as u64;
                 self.outbox.drain(..sent);
                 self.outbox_fd = None;
             }

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::{self, EventFlags};
 use vfio_device::{Device, DeviceRef, Interest, SourceId, Unregister};
 
-use crate::connection::{Connection, Flow, Scratch};
+use crate::connection::{Connection, Flow, Scratch, Watch};
 use crate::fault::{Fault, Faults};
 use crate::listener::Listener;
 use crate::log_limit::LogLimit;
 use crate::registry::{KIND_BITS, Registry, Token};
+use crate::stats::Stats;
 use crate::transport;
 
 /// How long a client may take to say `VERSION`. QEMU says it at once.
@@ -33,6 +34,17 @@ pub enum Event {
     ClientLeft,
     /// The device has panicked and is served no longer.
     Faulted,
+}
+
+/// Who uses a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct User {
+    /// Number of the connection, as the log has it.
+    pub number: u32,
+    /// The process that connected; `None` if it is in a PID namespace that cannot be seen from here. It may have handed
+    /// the socket on since.
+    pub pid: Option<u32>,
 }
 
 struct Client {
@@ -59,6 +71,7 @@ pub struct Endpoint {
     sources_seen: u64,
     /// Boxed: hardly any endpoint has some.
     faults: Option<Box<Faults>>,
+    stats: Stats,
 }
 
 impl fmt::Debug for Endpoint {
@@ -91,6 +104,7 @@ impl Endpoint {
             sources: Vec::new(),
             sources_seen: 0,
             faults: None,
+            stats: Stats::default(),
         }
     }
 
@@ -103,6 +117,17 @@ impl Endpoint {
     /// The device.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What has been counted so far.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The client that uses the device now.
+    pub fn user(&self) -> Option<User> {
+        let client = self.clients.iter().find(|client| client.connection.is_open())?;
+        Some(User { number: client.id, pid: client.connection.pid() })
     }
 
     /// For the log.
@@ -202,9 +227,10 @@ impl Endpoint {
             return self.finish(user, registry, scratch);
         }
         let client = self.clients.get_mut(position)?;
-        let faults = self.faults.as_deref_mut();
-        let flow = client.connection.attend(&mut self.device, scratch, faults);
+        let watch = Watch { faults: self.faults.as_deref_mut(), stats: &mut self.stats };
+        let flow = client.connection.attend(&mut self.device, scratch, watch);
         let is_open = client.connection.is_open();
+        self.stats.clients += u64::from(is_open && !was_open);
         let interest = match flow {
             Flow::Goes { blocked: false } => EventFlags::IN,
             Flow::Goes { blocked: true } => EventFlags::OUT,
@@ -245,12 +271,12 @@ impl Endpoint {
         registry: Registry<'_>,
         scratch: &mut Scratch,
     ) -> Option<Event> {
-        while self.clients.get_mut(position)?.connection.attend(
-            &mut self.device,
-            scratch,
-            self.faults.as_deref_mut(),
-        ) != Flow::Ends
-        {
+        loop {
+            let watch = Watch { faults: self.faults.as_deref_mut(), stats: &mut self.stats };
+            let connection = &mut self.clients.get_mut(position)?.connection;
+            if connection.attend(&mut self.device, scratch, watch) == Flow::Ends {
+                break;
+            }
             self.sync_sources(registry);
         }
         registry.remove(&self.clients.get(position)?.connection);

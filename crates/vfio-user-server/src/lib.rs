@@ -10,7 +10,8 @@
 //! | bring messages by another way than a socket, or fuzz | [`session`] |
 //! | write a client, or look at traffic | [`wire`], [`refusal`] |
 
-mod closer;
+#[doc(hidden)] // for the program; not covered by semantic versioning
+pub mod closer;
 mod command;
 mod connection;
 mod deadlines;
@@ -29,16 +30,18 @@ mod registry;
 pub mod session;
 #[doc(hidden)] // for the program; not covered by semantic versioning
 pub mod signals;
+mod stats;
 #[doc(hidden)] // for this crate's tests; not covered by semantic versioning
 pub mod transport;
 #[doc(hidden)] // for this crate's tests; not covered by semantic versioning
 pub mod version;
 pub mod wire;
 
-pub use endpoint::{Endpoint, Event};
+pub use endpoint::{Endpoint, Event, User};
 pub use event_loop::{DEFAULT_POLL, EndpointId, EventLoop, LoopHandle};
 pub use fault::{Fault, FaultError};
 pub use listener::{ListenError, Listener};
 pub use program::{ServeError, main, qemu_device, serve};
+pub use stats::Stats;
 #[doc(no_inline)]
 pub use vfio_device;

@@ -147,8 +147,11 @@ impl Listener {
         self.own.as_ref().map(|(path, _)| path.as_path())
     }
 
-    /// Accepts a connection, if one waits.
-    pub(crate) fn accept(&self) -> io::Result<Option<UnixStream>> {
+    /// Accepts a connection, if one waits. The socket blocks, whatever the listener does.
+    ///
+    /// # Errors
+    /// What the system answered, as when this process can open no more descriptors.
+    pub fn accept(&self) -> io::Result<Option<UnixStream>> {
         match self.socket.accept() {
             Ok((socket, _)) => Ok(Some(socket)),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),

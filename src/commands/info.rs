@@ -1,0 +1,92 @@
+//! `mdev-user info`: how devices do, for people, as JSON and as metrics.
+
+mod metrics;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use super::print as print_text;
+use super::types::print_json;
+use crate::cli;
+use crate::control::client::{Client, PATIENCE, printable};
+
+pub fn print(options: &cli::Info) -> Result<ExitCode, Box<dyn Error>> {
+    let mut client = Client::connect(&options.ask.control_path, PATIENCE)?;
+    let info = client.ask("info", options.ask.device.as_deref())?.value;
+    if options.json {
+        return print_json(&info);
+    }
+    let devices = info.get("devices").and_then(Value::as_array);
+    let devices = devices.map(Vec::as_slice).unwrap_or_default();
+    let text = if options.metrics {
+        metrics::text(devices)
+    } else {
+        devices.iter().map(describe).collect::<Vec<_>>().join("\n")
+    };
+    print_text(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A device in a few lines.
+fn describe(device: &Value) -> String {
+    let counters = &device["counters"];
+    let mut out = format!(
+        "{} ({}) {}\n",
+        word(&device["node"]),
+        word(&device["type"]),
+        word(&device["uuid"])
+    );
+    let mut line = |name: &str, text: String| out += &format!("  {name:<9} {text}\n");
+    line(
+        "state",
+        format!("{}, opened {} times", word(&device["state"]), word(&device["open_count"])),
+    );
+    line("socket", word(&device["socket"]));
+    let client = &device["client"];
+    line(
+        "client",
+        match client {
+            Value::Null => "none".into(),
+            _ => format!("{} (pid {})", word(&client["comm"]), word(&client["pid"])),
+        },
+    );
+    let plane = &device["plane"];
+    line(
+        "picture",
+        match plane {
+            Value::Null => "none".into(),
+            _ => format!(
+                "{}x{} {}, stride {}, offset {}",
+                word(&plane["width"]),
+                word(&plane["height"]),
+                word(&plane["format"]),
+                word(&plane["stride"]),
+                word(&plane["offset"])
+            ),
+        },
+    );
+    line("clients", word(&counters["clients"]));
+    let messages = counters["messages"].as_object().into_iter().flatten();
+    let messages: Vec<_> = messages
+        .filter(|(_, count)| count.as_u64() != Some(0))
+        .map(|(name, count)| format!("{} {}", printable(name), word(count)))
+        .collect();
+    line("messages", if messages.is_empty() { "none".into() } else { messages.join(", ") });
+    for (name, member) in [("refused", "refused"), ("interrupts", "interrupts")] {
+        line(name, word(&counters[member]));
+    }
+    let (received, sent) = (word(&counters["bytes_received"]), word(&counters["bytes_sent"]));
+    line("bytes", format!("{received} received, {sent} sent"));
+    out
+}
+
+/// A value for a line of text.
+fn word(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => printable(text),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,176 @@
+//! The other end of a control socket: what the commands ask it with.
+
+use std::io::{self, IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketAddrUnix,
+    SocketFlags, SocketType, connect, recvmsg, socket_with,
+};
+use serde_json::{Map, Value};
+
+use crate::errors::plain;
+
+/// How long an answer may take, which the server gives within 5 s if it can.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of an answer.
+const MAX_LINE: usize = 16 << 20;
+
+/// Why there is no answer; the text names the socket.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot use control socket {path}: {why}")]
+    Connect { path: PathBuf, why: String },
+    #[error("{path} is not a control socket; name the one that was given to --control-path")]
+    NotOne { path: PathBuf },
+    #[error("the server at {path} has ended; start it again")]
+    Ended { path: PathBuf },
+    #[error("the server at {path} does not answer: {why}; see what keeps it, or start it again")]
+    Silent { path: PathBuf, why: String },
+    #[error("{errno}: {message}")]
+    Refused { errno: String, message: String },
+}
+
+/// An answer: what stands behind `ok`, and the descriptor that came with it.
+pub struct Answer {
+    pub value: Value,
+    pub fd: Option<OwnedFd>,
+}
+
+/// A connection to a control socket.
+pub struct Client {
+    stream: UnixStream,
+    path: PathBuf,
+    patience: Duration,
+    has_answered: bool,
+}
+
+impl Client {
+    /// Connects. No answer is waited for longer than `patience`.
+    pub fn connect(path: &Path, patience: Duration) -> Result<Self, Error> {
+        let connected = open(path, patience);
+        let stream = connected
+            .map_err(|errno| Error::Connect { path: path.into(), why: why(path, errno) })?;
+        Ok(Self { stream: stream.into(), path: path.into(), patience, has_answered: false })
+    }
+
+    /// Says a verb and returns what it is answered with.
+    pub fn ask(&mut self, verb: &str, device: Option<&str>) -> Result<Answer, Error> {
+        let mut request = Map::from_iter([("verb".to_owned(), verb.into())]);
+        request.extend(device.map(|device| ("device".to_owned(), device.into())));
+        let line = Value::Object(request).to_string() + "\n";
+        // One that has ended may have left an answer behind.
+        match self.stream.write_all(line.as_bytes()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(self.silent(&error));
+            }
+            Ok(()) | Err(_) => (),
+        }
+        let (line, fd) = self.read_line()?;
+        let not_one = || Error::NotOne { path: self.path.clone() };
+        let mut answer: Map<String, Value> =
+            serde_json::from_slice(&line).map_err(|_| not_one())?;
+        if let Some(value) = answer.remove("ok") {
+            self.has_answered = true;
+            return Ok(Answer { value, fd });
+        }
+        let error = answer.remove("error").ok_or_else(not_one)?;
+        let text = |member: &str| {
+            error.get(member).and_then(Value::as_str).map(printable).ok_or_else(not_one)
+        };
+        Err(Error::Refused { errno: text("errno")?, message: text("message")? })
+    }
+
+    fn read_line(&self) -> Result<(Vec<u8>, Option<OwnedFd>), Error> {
+        let (mut line, mut fd) = (Vec::new(), None);
+        let mut buffer = [0; 4096];
+        loop {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = RecvAncillaryBuffer::new(&mut space);
+            let received = retry_on_intr(|| {
+                let mut parts = [IoSliceMut::new(&mut buffer)];
+                recvmsg(&self.stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)
+            });
+            let received = match received {
+                Ok(received) => received.bytes,
+                Err(Errno::CONNRESET | Errno::PIPE) => 0,
+                Err(errno) => return Err(self.silent(&errno.into())),
+            };
+            for part in control.drain() {
+                if let RecvAncillaryMessage::ScmRights(rights) = part {
+                    fd = rights.last().or(fd);
+                }
+            }
+            line.extend_from_slice(buffer.get(..received).unwrap_or_default());
+            if line.ends_with(b"\n") {
+                return Ok((line, fd));
+            }
+            let path = self.path.clone();
+            match received {
+                0 if self.has_answered && line.is_empty() => return Err(Error::Ended { path }),
+                0 => return Err(Error::NotOne { path }),
+                // An answer has one line, and an end.
+                _ if line.contains(&b'\n') || line.len() > MAX_LINE => {
+                    return Err(Error::NotOne { path });
+                }
+                _ => (),
+            }
+        }
+    }
+
+    fn silent(&self, error: &io::Error) -> Error {
+        let why = match error.kind() {
+            io::ErrorKind::WouldBlock => format!("nothing came within {:?}", self.patience),
+            _ => plain(error),
+        };
+        Error::Silent { path: self.path.clone(), why }
+    }
+}
+
+/// Connects, waiting for no longer than `patience` for a server that does not accept.
+fn open(path: &Path, patience: Duration) -> Result<OwnedFd, Errno> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    set_socket_timeout(&socket, Timeout::Recv, Some(patience))?;
+    set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+    retry_on_intr(|| connect(&socket, &address))?;
+    Ok(socket)
+}
+
+fn why(path: &Path, errno: Errno) -> String {
+    let is_socket = || {
+        use std::os::unix::fs::FileTypeExt;
+        path.metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
+    };
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => {
+            "there is none; has the server been started, with --control-path?".into()
+        }
+        Errno::CONNREFUSED if is_socket() => {
+            "nobody listens there any more; start the server again".into()
+        }
+        Errno::CONNREFUSED | Errno::PROTOTYPE => {
+            "it is something else; name the one that was given to --control-path".into()
+        }
+        Errno::ACCESS | Errno::PERM => {
+            "it belongs to somebody else; run this as the user who runs the server".into()
+        }
+        Errno::AGAIN => "the server does not answer; see what keeps it, or start it again".into(),
+        Errno::NAMETOOLONG | Errno::INVAL => {
+            "its path is too long, at most 107 bytes fit; use a shorter or a relative one".into()
+        }
+        _ => format!("{}; start the server again", plain(&errno.into())),
+    }
+}
+
+/// Text of a server, which is not to play with a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() { '?' } else { it }).collect()
+}

@@ -1,0 +1,82 @@
+//! One client of the control socket, from its first line to its last.
+
+use std::io::{self, BufRead, BufReader, IoSlice, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use rustix::io::retry_on_intr;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use serde_json::{Map, Value};
+use vfio_device::Errno;
+
+use super::devices::Devices;
+use super::reply::{self, Answer, Failure};
+use super::{MOST, verbs};
+
+/// Bytes of a request, its line end included.
+const MAX_LINE: usize = 64 << 10;
+/// How long a client may leave an answer in the socket that is full of others.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Answers line by line until the client has said all, or has said a line too long.
+pub fn serve(stream: &UnixStream, devices: &Devices) -> io::Result<()> {
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        // Grows with what has arrived.
+        let most = MAX_LINE as u64 + 1;
+        if reader.by_ref().take(most).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        if line.len() > MAX_LINE {
+            let why = format!("a line is at most {MAX_LINE} bytes; this ends the connection");
+            return send(stream, reply::line(None, Err(&Failure::invalid(why))), None);
+        }
+        let (id, result) = answer(&line, devices);
+        let text = reply::line(id, result.as_ref().map(|answer| &answer.value));
+        let fd = result.as_ref().ok().and_then(|answer| answer.fd.as_ref());
+        send(stream, text, fd.map(AsFd::as_fd))?;
+    }
+}
+
+/// The `id` of a request, and what it is answered with.
+fn answer(line: &[u8], devices: &Devices) -> (Option<Value>, Result<Answer, Failure>) {
+    let mut request: Map<String, Value> = match serde_json::from_slice(line) {
+        Ok(request) => request,
+        Err(error) => {
+            let why = format!("a line is a JSON object: {error}");
+            return (None, Err(Failure::invalid(why)));
+        }
+    };
+    (request.remove("id"), verbs::run(&request, devices))
+}
+
+/// Tells one client too many, without waiting for it.
+pub fn refuse(stream: &UnixStream) {
+    let why = format!("{MOST} connections are open already; try again when one has ended");
+    let line = reply::line(None, Err(&Failure::new(Errno::AGAIN, why))) + "\n";
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let _ = rustix::net::send(stream, line.as_bytes(), flags);
+}
+
+/// Sends a line, a descriptor with its first byte.
+fn send(stream: &UnixStream, line: String, mut fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let bytes = line.into_bytes();
+    let mut rest = [bytes, b"\n".to_vec()].concat();
+    while !rest.is_empty() {
+        let fds = fd.take();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if fds.is_some() {
+            control.push(SendAncillaryMessage::ScmRights(fds.as_slice()));
+        }
+        let parts = [IoSlice::new(&rest)];
+        let sent = retry_on_intr(|| sendmsg(stream, &parts, &mut control, SendFlags::NOSIGNAL))?;
+        rest.drain(..sent);
+    }
+    Ok(())
+}

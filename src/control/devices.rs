@@ -1,0 +1,98 @@
+//! The devices that a control socket is about, and how their loop is asked.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use vfio_device::{Errno, Uuid};
+use vfio_user_server::{Endpoint, EndpointId, EventLoop, LoopHandle};
+
+use super::reply::Failure;
+
+/// How long the loop may take to answer. It answers between two accesses of a guest.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A device on the loop, by what does not change. A reference to it would keep it from being released.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub id: EndpointId,
+    pub node: String,
+    pub kind: Option<&'static str>,
+    pub uuid: Option<Uuid>,
+    pub socket: Option<PathBuf>,
+}
+
+impl Known {
+    /// The device that the loop has by this number, served at `socket`, if that has a path.
+    pub fn new(event_loop: &EventLoop, id: EndpointId, socket: Option<PathBuf>) -> Option<Self> {
+        let object = event_loop.get(id)?.device().object();
+        let mdev = object.mdev();
+        let (kind, uuid) = (mdev.map(|mdev| mdev.kind().name), mdev.map(|mdev| mdev.uuid()));
+        Some(Self { id, node: object.name().into(), kind, uuid, socket })
+    }
+
+    fn has_name(&self, name: &str) -> bool {
+        self.node == name || self.uuid.is_some() && Uuid::try_parse(name).ok() == self.uuid
+    }
+}
+
+/// All devices of a control socket.
+pub struct Devices {
+    event_loop: LoopHandle,
+    known: Vec<Known>,
+}
+
+impl Devices {
+    pub fn new(event_loop: LoopHandle, known: Vec<Known>) -> Self {
+        Self { event_loop, known }
+    }
+
+    pub fn all(&self) -> &[Known] {
+        &self.known
+    }
+
+    /// The one that a request is about. Where there is one alone it need not be named.
+    pub fn named(&self, name: Option<&str>) -> Result<&Known, Failure> {
+        let names = || self.known.iter().map(|it| it.node.as_str()).collect::<Vec<_>>().join(", ");
+        match (name, self.known.as_slice()) {
+            (None, [only]) => Ok(only),
+            (None, []) => Err(Failure::new(Errno::NODEV, "there is no device")),
+            (None, _) => Err(Failure::invalid(format!("name a device, one of {}", names()))),
+            (Some(name), known) => known.iter().find(|it| it.has_name(name)).ok_or_else(|| {
+                let why = format!("there is no device '{name}', the devices are {}", names());
+                Failure::new(Errno::NODEV, why)
+            }),
+        }
+    }
+
+    /// Has `what` look at a device, between two accesses of a guest: it is to copy, and nothing else.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        device: &Known,
+        what: impl FnOnce(&Endpoint) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let id = device.id;
+        let (sender, receiver) = sync_channel(1);
+        self.event_loop.post(move |event_loop| {
+            // What a device is asked here can panic, and its neighbours have no part in that.
+            let ask = AssertUnwindSafe(|| event_loop.get(id).map(what));
+            let _ = sender.try_send(catch_unwind(ask).map_err(|_| ()));
+        });
+        let node = &device.node;
+        match receiver.recv_timeout(PATIENCE) {
+            Ok(Ok(Some(answer))) => Ok(answer),
+            Ok(Ok(None)) => {
+                Err(Failure::new(Errno::NODEV, format!("{node} is not served any more")))
+            }
+            Ok(Err(())) => Err(Failure::new(Errno::NODEV, format!("{node} failed at this"))),
+            Err(RecvTimeoutError::Timeout) => {
+                let why = format!("the server did not come to it within {PATIENCE:?}");
+                Err(Failure::new(Errno::AGAIN, why))
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(Failure::new(Errno::AGAIN, "the server is ending"))
+            }
+        }
+    }
+}

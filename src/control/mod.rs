@@ -1,0 +1,114 @@
+//! The control socket: one JSON object a line in, one a line out, as `docs/control.md` has it.
+//!
+//! Each connection has a thread of its own, which may wait for its client; the loop that serves the devices is asked
+//! by a message that copies what is wanted, and waits for nobody.
+
+pub mod client;
+mod connection;
+mod devices;
+mod reply;
+mod verbs;
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use vfio_user_server::{ListenError, Listener, LoopHandle, closer};
+
+pub use devices::{Devices, Known};
+
+/// Connections at one time.
+const MOST: usize = 16;
+/// How long the listener rests when this process can open no more descriptors.
+const REST: Duration = Duration::from_millis(100);
+
+/// A control socket that does not answer yet: to be made before anything that is only to be if it can be made.
+pub struct Bound(Listener);
+
+impl Bound {
+    pub fn new(path: Option<&Path>) -> Result<Option<Self>, ListenError> {
+        path.map(|path| Listener::bind(path).map(Self)).transpose()
+    }
+
+    /// Answers from here on.
+    pub fn answer(self, event_loop: LoopHandle, known: Vec<Known>) -> io::Result<Control> {
+        let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
+        let stopped = Arc::clone(&stop);
+        let devices = Arc::new(Devices::new(event_loop, known));
+        let accepting = thread::Builder::new()
+            .name("control".into())
+            .spawn(move || accept_all(&self.0, &stopped, &devices))?;
+        Ok(Control { stop, accepting: Some(accepting) })
+    }
+}
+
+/// A control socket that answers, until this is dropped: then the socket is gone. Its clients are not waited for.
+pub struct Control {
+    stop: Arc<OwnedFd>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        #[expect(clippy::host_endian_bytes, reason = "an eventfd counts in host order")]
+        let told = rustix::io::write(&*self.stop, &1u64.to_ne_bytes());
+        if let Some(accepting) = self.accepting.take().filter(|_| told.is_ok()) {
+            // It waits for nothing but to be told.
+            let _ = accepting.join();
+        }
+    }
+}
+
+fn accept_all(listener: &Listener, stop: &OwnedFd, devices: &Arc<Devices>) {
+    // As many others hold it as there are connections.
+    let open = Arc::new(());
+    while !waits(&[listener], stop, None) {
+        match listener.accept() {
+            Ok(Some(stream)) if Arc::strong_count(&open) > MOST => {
+                connection::refuse(&stream);
+                // What it sent along may keep waiting whoever closes it.
+                closer::close_elsewhere(stream.into());
+            }
+            Ok(Some(stream)) => {
+                let (ticket, devices) = (Arc::clone(&open), Arc::clone(devices));
+                if let Err(error) = start(stream, ticket, devices) {
+                    log::warn!("control socket: cannot take a client on: {error}");
+                }
+            }
+            Ok(None) => (),
+            Err(error) => {
+                log::debug!("control socket: cannot take a client on: {error}");
+                if waits(&[], stop, Some(REST)) {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+fn start(stream: UnixStream, ticket: Arc<()>, devices: Arc<Devices>) -> io::Result<()> {
+    let serve = move || {
+        if let Err(error) = connection::serve(&stream, &devices) {
+            log::debug!("control socket: connection lost: {error}");
+        }
+        // By this thread, which may wait.
+        drop(stream);
+        drop(ticket);
+    };
+    thread::Builder::new().name("control client".into()).spawn(serve).map(|_| ())
+}
+
+/// Waits until one of `sources` can be read, or for as long as `most`. Returns whether `stop` was signalled.
+fn waits(sources: &[&Listener], stop: &OwnedFd, most: Option<Duration>) -> bool {
+    let most = most.and_then(|most| Timespec::try_from(most).ok());
+    let mut ends = vec![PollFd::new(stop, PollFlags::IN)];
+    ends.extend(sources.iter().map(|source| PollFd::new(*source, PollFlags::IN)));
+    // An interrupted wait is as good as one that was too short.
+    let _ = poll(&mut ends, most.as_ref());
+    ends.first().is_some_and(|stop| !stop.revents().is_empty())
+}

@@ -1,0 +1,95 @@
+//! `info`: how devices do.
+
+use std::fs;
+
+use serde_json::{Map, Value, json};
+use vfio_device::{Device, Errno, State};
+use vfio_user_server::wire::Command;
+use vfio_user_server::{Endpoint, Stats, User};
+
+use super::plane::describe;
+use super::{Request, Verb};
+use crate::control::devices::{Devices, Known};
+use crate::control::reply::{Answer, Failure};
+
+pub const VERB: Verb = Verb { name: "info", members: &["device"], run };
+
+fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
+    let infos = match request.text("device")? {
+        Some(name) => vec![info(devices.named(Some(name))?, devices)?],
+        None => all(devices)?,
+    };
+    Ok(json!({ "devices": infos }).into())
+}
+
+/// Of all that are there still.
+fn all(devices: &Devices) -> Result<Vec<Value>, Failure> {
+    let infos = devices.all().iter().map(|device| info(device, devices));
+    let gone = |failure: &Failure| failure.errno == Errno::NODEV;
+    infos.filter(|info| !info.as_ref().is_err_and(gone)).collect()
+}
+
+fn info(known: &Known, devices: &Devices) -> Result<Value, Failure> {
+    let look = |endpoint: &Endpoint| {
+        let device = endpoint.device();
+        let (state, opens) = (device.object().state(), device.object().open_count());
+        let counted = (endpoint.stats().clone(), interrupts(device));
+        (state, opens, endpoint.user(), device.display(), counted)
+    };
+    let (state, opens, user, plane, (stats, interrupts)) = devices.ask(known, look)?;
+    Ok(json!({
+        "node": known.node,
+        "type": known.kind,
+        "uuid": known.uuid.map(|uuid| uuid.to_string()),
+        "state": state_name(state),
+        "open_count": opens,
+        "socket": known.socket.as_ref().map(|path| path.to_string_lossy()),
+        "client": user.map(client),
+        "plane": plane.as_ref().map(describe),
+        "counters": counters(&stats, interrupts),
+    }))
+}
+
+/// How often the device's clients were signalled.
+fn interrupts(device: &Device) -> u64 {
+    let irqs = device.irqs();
+    let vectors = (0..irqs.num_irqs()).flat_map(|index| {
+        (0..irqs.info(index).map_or(0, |info| info.count)).map(move |it| (index, it))
+    });
+    vectors.map(|(index, vector)| irqs.fired(index, vector)).sum()
+}
+
+/// The kernel's words, as `docs/life-cycle.md` has them.
+fn state_name(state: State) -> &'static str {
+    match state {
+        State::Initialized => "initialized",
+        State::Registered => "registered",
+        State::Unregistering => "unregistering",
+        State::Unregistered => "unregistered",
+        _ => "unknown",
+    }
+}
+
+fn client(user: User) -> Value {
+    // Any bytes but a line end: whoever runs the program chooses them.
+    let comm = user.pid.and_then(|pid| fs::read(format!("/proc/{pid}/comm")).ok());
+    let comm = comm.map(|comm| String::from_utf8_lossy(comm.trim_ascii_end()).into_owned());
+    json!({ "number": user.number, "pid": user.pid, "comm": comm })
+}
+
+fn counters(stats: &Stats, interrupts: u64) -> Value {
+    let name = |command: Command| command.name().to_ascii_lowercase().replace('_', "-");
+    let mut messages: Map<String, Value> = Command::ALL
+        .iter()
+        .map(|command| (name(*command), stats.messages(*command).into()))
+        .collect();
+    messages.insert("unknown".into(), stats.unknown_messages().into());
+    json!({
+        "clients": stats.clients(),
+        "messages": messages,
+        "refused": stats.refused(),
+        "bytes_received": stats.bytes_received(),
+        "bytes_sent": stats.bytes_sent(),
+        "interrupts": interrupts,
+    })
+}

@@ -1,0 +1,48 @@
+//! The verbs, a file each. A new one is a file and a line in [`ALL`].
+
+mod info;
+mod plane;
+
+use serde_json::{Map, Value};
+
+use super::devices::Devices;
+use super::reply::{Answer, Failure};
+
+const ALL: [Verb; 2] = [info::VERB, plane::VERB];
+
+struct Verb {
+    name: &'static str,
+    /// What a request can have beside `id` and `verb`.
+    members: &'static [&'static str],
+    run: fn(&Request<'_>, &Devices) -> Result<Answer, Failure>,
+}
+
+struct Request<'a>(&'a Map<String, Value>);
+
+impl Request<'_> {
+    /// A member that is text, if it is there.
+    fn text(&self, member: &str) -> Result<Option<&str>, Failure> {
+        match self.0.get(member) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Failure::invalid(format!("'{member}' is a string"))),
+        }
+    }
+}
+
+/// Does what a request asks for.
+pub fn run(request: &Map<String, Value>, devices: &Devices) -> Result<Answer, Failure> {
+    let request = Request(request);
+    let verbs = || ALL.map(|verb| verb.name).join(", ");
+    let name = request
+        .text("verb")?
+        .ok_or_else(|| Failure::invalid(format!("a request has a 'verb', one of {}", verbs())))?;
+    let verb = ALL.iter().find(|verb| verb.name == name).ok_or_else(|| {
+        Failure::invalid(format!("there is no verb '{name}', the verbs are {}", verbs()))
+    })?;
+    let known = |member: &str| member == "verb" || verb.members.contains(&member);
+    match request.0.keys().find(|member| !known(member)) {
+        Some(member) => Err(Failure::invalid(format!("verb '{name}' takes no '{member}'"))),
+        None => (verb.run)(&request, devices),
+    }
+}

@@ -1,0 +1,52 @@
+//! `plane`: where the picture of a device lies, with the memory that it lies in.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use serde_json::{Value, json};
+use vfio_device::{Errno, Plane};
+
+use super::{Request, Verb};
+use crate::control::devices::Devices;
+use crate::control::reply::{Answer, Failure};
+use crate::errors::plain;
+
+pub const VERB: Verb = Verb { name: "plane", members: &["device"], run };
+
+fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
+    let device = devices.named(request.text("device")?)?;
+    let plane = devices.ask(device, |endpoint| endpoint.device().display())?;
+    let fd = plane.as_ref().map(read_only).transpose()?;
+    let plane = plane.as_ref().map(describe);
+    Ok(Answer { value: json!({ "device": device.node, "plane": plane }), fd })
+}
+
+/// As JSON, without the memory.
+pub fn describe(plane: &Plane) -> Value {
+    json!({
+        "format": fourcc(plane.format),
+        "fourcc": plane.format,
+        "width": plane.width,
+        "height": plane.height,
+        "stride": plane.stride,
+        "offset": plane.offset,
+        "size": plane.size,
+        "generation": plane.generation,
+    })
+}
+
+/// The four characters, a dot for each that cannot be printed.
+fn fourcc(format: u32) -> String {
+    let characters = format.to_le_bytes().map(char::from);
+    characters.map(|it| if it.is_ascii_graphic() || it == ' ' { it } else { '.' }).iter().collect()
+}
+
+/// The memory, opened anew for reading: a viewer that goes wrong cannot write to it.
+fn read_only(plane: &Plane) -> Result<OwnedFd, Failure> {
+    let file = File::open(format!("/proc/self/fd/{}", plane.memory.fd().as_raw_fd()));
+    file.map(OwnedFd::from).map_err(|error| {
+        let errno = Errno::from_io_error(&error).unwrap_or(Errno::INVAL);
+        let why = plain(&error);
+        Failure::new(errno, format!("the memory cannot be handed over, which takes /proc: {why}"))
+    })
+}
