@@ -85,7 +85,7 @@ pub(crate) const LARGEST: u32 = 4095;
 /// The fastest pixel clock that it can tell, in kHz: 16 bits of 10 kHz.
 const MAX_CLOCK: u32 = 655_350;
 
-/// Why bytes are no EDID.
+/// Why bytes are no EDID, in words that can follow "FILE is no EDID: ".
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EdidError {
@@ -112,21 +112,17 @@ pub enum EdidError {
 impl fmt::Display for EdidError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Length(0) => write!(f, "no EDID: it is empty"),
+            Self::Length(0) => write!(f, "it is empty"),
             Self::Length(length) => {
-                write!(f, "no EDID: {length} bytes are not a whole number of 128-byte blocks")
+                write!(f, "it has {length} bytes, which are no whole number of 128-byte blocks")
             }
             Self::TooLong(length) => {
-                write!(f, "{length} bytes of EDID; the device has room for {EDID_WINDOW_SIZE}")
+                write!(f, "it has {length} bytes, and the device has room for {EDID_WINDOW_SIZE}")
             }
-            Self::Header => {
-                write!(f, "no EDID: it does not begin with 00 ff ff ff ff ff ff 00")
-            }
-            Self::Checksum { block } => {
-                write!(f, "damaged EDID: the checksum of block {block} is wrong")
-            }
+            Self::Header => write!(f, "it does not begin with 00 ff ff ff ff ff ff 00"),
+            Self::Checksum { block } => write!(f, "the checksum of its block {block} is wrong"),
             Self::Extensions { said, found } => {
-                write!(f, "damaged EDID: it announces extension blocks: {said}, and has: {found}")
+                write!(f, "extension blocks that it announces: {said}, that it has: {found}")
             }
         }
     }

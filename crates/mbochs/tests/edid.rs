@@ -48,13 +48,13 @@ fn blocks(number: usize) -> Vec<u8> {
 
 #[test]
 fn bytes_that_are_no_edid_are_refused_with_the_reason() {
-    assert_eq!(refusal(&[]), "no EDID: it is empty");
+    assert_eq!(refusal(&[]), "it is empty");
     for length in [1, 127, 129, 255] {
-        let words = format!("no EDID: {length} bytes are not a whole number of 128-byte blocks");
+        let words = format!("it has {length} bytes, which are no whole number of 128-byte blocks");
         assert_eq!(refusal(&vec![0; length]), words);
     }
-    assert_eq!(refusal(&blocks(9)), "1152 bytes of EDID; the device has room for 1024");
-    let header = "no EDID: it does not begin with 00 ff ff ff ff ff ff 00";
+    assert_eq!(refusal(&blocks(9)), "it has 1152 bytes, and the device has room for 1024");
+    let header = "it does not begin with 00 ff ff ff ff ff ff 00";
     for position in 0..8 {
         let mut bytes = blocks(1);
         bytes[position] ^= 0x10;
@@ -67,7 +67,7 @@ fn damaged_edids_are_refused_with_the_block() {
     for block in 0..3 {
         let mut bytes = blocks(3);
         bytes[128 * block + 60] ^= 1;
-        let words = format!("damaged EDID: the checksum of block {block} is wrong");
+        let words = format!("the checksum of its block {block} is wrong");
         assert_eq!(refusal(&bytes), words);
         assert_eq!(Edid::from_bytes(&bytes), Err(EdidError::Checksum { block }));
     }
@@ -79,7 +79,7 @@ fn an_edid_must_have_as_many_extensions_as_it_says() {
         let mut bytes = blocks(number);
         bytes[126] = said;
         let words =
-            format!("damaged EDID: it announces extension blocks: {said}, and has: {}", number - 1);
+            format!("extension blocks that it announces: {said}, that it has: {}", number - 1);
         assert_eq!(refusal(&sealed(bytes)), words);
     }
 }
