@@ -8,7 +8,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use log::LevelFilter;
 use vfio_user_server::{DEFAULT_POLL, Fault, FaultError};
 
@@ -152,6 +153,9 @@ pub struct Serve {
     pub socket: Socket,
 
     #[command(flatten)]
+    pub monitor: MonitorFlags,
+
+    #[command(flatten)]
     pub control: Control,
 
     /// End when the first client has left
@@ -184,6 +188,44 @@ fn descriptor(text: &str) -> Result<RawFd, &'static str> {
         Ok(0..=2) => Err("0, 1 and 2 are the standard streams, hand the socket over as 3 or above"),
         Ok(fd) if fd > 2 => Ok(fd),
         Ok(_) | Err(_) => Err("a descriptor is a number, 3 or above"),
+    }
+}
+
+/// The options of an mbochs.
+#[derive(Debug, Args)]
+pub struct MonitorFlags {
+    /// Of an mbochs display: width in pixels of the mode that its monitor prefers
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
+    xres: Option<String>,
+
+    /// Of an mbochs display: height in pixels of that mode
+    #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
+    yres: Option<String>,
+
+    /// Of an mbochs display: what its monitor says of itself. `auto` makes an EDID, `off` has none, anything else is a
+    /// file with one [default: auto]
+    #[arg(long, value_name = "auto|off|FILE", value_hint = ValueHint::FilePath)]
+    edid: Option<String>,
+}
+
+impl Serve {
+    /// The device with the options that have a flag of their own.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn complete(&mut self) -> Result<(), clap::Error> {
+        let flags = [
+            ("xres", self.monitor.xres.as_deref()),
+            ("yres", self.monitor.yres.as_deref()),
+            ("edid", self.monitor.edid.as_deref()),
+        ];
+        let given = flags.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        self.device = self
+            .device
+            .clone()
+            .with(given)
+            .map_err(|what| Cli::command().error(ErrorKind::InvalidValue, what))?;
+        Ok(())
     }
 }
 
@@ -281,8 +323,6 @@ pub struct Man {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -6,13 +6,16 @@ use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Arg, Command, Error};
 
+use crate::monitor::{self, Monitor};
 use crate::parents::Parents;
 
-/// What to make. No type has options yet, so that a name is all there is to know.
+/// What to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceSpec {
     /// The type.
     pub kind: &'static str,
+    /// The options of an mbochs; other types have none.
+    pub monitor: Monitor,
 }
 
 impl DeviceSpec {
@@ -23,12 +26,31 @@ impl DeviceSpec {
         let types = Parents::type_names();
         let kind =
             types.iter().find(|kind| **kind == name).ok_or_else(|| unknown(&name, &types))?;
-        match options.first() {
-            Some((option, _)) => {
-                Err(format!("type {kind} has no option '{option}', nor any other"))
+        Self { kind, monitor: Monitor::default() }
+            .with(options.iter().map(|(option, value)| (option.as_str(), value.as_str())))
+    }
+
+    /// The same device with these options, none of which it has been given before.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and what would be right.
+    pub fn with<'a>(
+        mut self,
+        options: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> Result<Self, String> {
+        let kind = self.kind;
+        for (option, value) in options {
+            if !Monitor::is_for(kind) {
+                return Err(format!("type {kind} has no option '{option}', nor any other"));
             }
-            None => Ok(Self { kind }),
+            if !monitor::NAMES.contains(&option) {
+                let names = monitor::NAMES.join(", ");
+                return Err(format!("type {kind} has no option '{option}', only {names}"));
+            }
+            self.monitor.set(option, value)?;
         }
+        self.monitor.check(kind)?;
+        Ok(self)
     }
 }
 
@@ -114,14 +136,24 @@ mod tests {
             ("mtty-2,a=1", "type mtty-2 has no option 'a', nor any other"),
             (
                 "mtty-3",
-                "there is no type 'mtty-3', the types are mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd",
+                "there is no type 'mtty-3', the types are mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd, \
+                 mbochs-small, mbochs-medium, mbochs-large",
             ),
             (
                 "MTTY-2",
-                "there is no type 'MTTY-2', the types are mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd",
+                "there is no type 'MTTY-2', the types are mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd, \
+                 mbochs-small, mbochs-medium, mbochs-large",
             ),
-            ("", "a type is missing, one of mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd"),
-            (",a=1", "a type is missing, one of mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd"),
+            (
+                "",
+                "a type is missing, one of mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd, \
+                 mbochs-small, mbochs-medium, mbochs-large",
+            ),
+            (
+                ",a=1",
+                "a type is missing, one of mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd, \
+                 mbochs-small, mbochs-medium, mbochs-large",
+            ),
         ] {
             assert_eq!(DeviceSpec::parse(text).unwrap_err(), words, "{text}");
         }
@@ -129,7 +161,10 @@ mod tests {
 
     #[test]
     fn a_type_may_stand_alone() {
-        assert_eq!(DeviceSpec::parse("mtty-1"), Ok(DeviceSpec { kind: "mtty-1" }));
+        assert_eq!(
+            DeviceSpec::parse("mtty-1"),
+            Ok(DeviceSpec { kind: "mtty-1", monitor: Monitor::default() })
+        );
     }
 
     #[test]

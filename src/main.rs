@@ -7,6 +7,7 @@ mod device_spec;
 mod errors;
 mod inherited;
 mod logging;
+mod monitor;
 mod parents;
 mod signals;
 mod usage;
@@ -30,10 +31,15 @@ fn main() -> ExitCode {
     {
         return finish(commands::capabilities::print());
     }
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return usage::report(&error),
     };
+    if let Some(Command::Serve(options)) = &mut cli.command
+        && let Err(error) = options.complete()
+    {
+        return usage::report(&error);
+    }
     // The terminal of `run` belongs to the command.
     let quiet = matches!(cli.command, Some(Command::Run(_)));
     logging::start(cli.log_level, quiet);

@@ -1,5 +1,6 @@
 //! The parents that this program has, and their types.
 
+use mbochs::Mbochs;
 use mdpy::Mdpy;
 use mtty::Mtty;
 use uuid::Uuid;
@@ -11,6 +12,8 @@ use crate::errors;
 /// All parents, over one core.
 pub struct Parents {
     all: Vec<(&'static str, Parent)>,
+    /// The driver of the parent of that name, for devices with options.
+    mbochs: Mbochs,
 }
 
 impl Parents {
@@ -18,7 +21,9 @@ impl Parents {
         let vfio = Vfio::new();
         let mtty = Parent::register(&vfio, Mtty::default());
         let mdpy = Parent::register(&vfio, Mdpy::default());
-        Self { all: vec![("mtty", mtty), ("mdpy", mdpy)] }
+        let driver = Mbochs::default();
+        let mbochs = Parent::register(&vfio, driver.clone());
+        Self { all: vec![("mtty", mtty), ("mdpy", mdpy), ("mbochs", mbochs)], mbochs: driver }
     }
 
     /// Name of each parent, and the parent.
@@ -28,7 +33,8 @@ impl Parents {
 
     /// Names of all types, for the command line.
     pub fn type_names() -> Vec<&'static str> {
-        let types = [Mtty::default().types(), Mdpy::default().types()].concat();
+        let types =
+            [Mtty::default().types(), Mdpy::default().types(), Mbochs::default().types()].concat();
         types.iter().map(|kind| kind.name).collect()
     }
 
@@ -45,7 +51,14 @@ impl Parents {
             },
             _ => CreateError::Refused { kind: kind.name, errno: errors::describe(errno) },
         };
-        let mut device = parent.create(kind, Uuid::new_v4()).map_err(refused)?;
+        let uuid = Uuid::new_v4();
+        let made = if parent_name == "mbochs" {
+            let options = spec.monitor.options().map_err(CreateError::Options)?;
+            parent.create_with(kind, uuid, |init| self.mbochs.make(kind, &options, init))
+        } else {
+            parent.create(kind, uuid)
+        };
+        let mut device = made.map_err(refused)?;
         device.register().map_err(refused)?;
         Ok(device)
     }
@@ -61,6 +74,8 @@ pub enum CreateError {
          `mdev-user types` tells how many there can be"
     )]
     Full { kind: &'static str, errno: String, parent: &'static str },
+    #[error("{0}")]
+    Options(String),
     #[error("cannot make {kind}: {errno}")]
     Refused { kind: &'static str, errno: String },
 }

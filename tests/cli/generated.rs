@@ -72,7 +72,7 @@ fn zsh_and_fish_are_told_of_types_and_of_the_command_of_run() {
     assert_eq!((said.status, said.err.as_str()), (0, ""));
     assert!(said.out.starts_with("#compdef mdev-user\n"), "{}", said.out);
     assert_eq!(
-        said.out.matches(":(mtty-1 mtty-2 mdpy-vga mdpy-xga mdpy-hd)'").count(),
+        said.out.matches(":(mtty-1 mtty-2 mdpy-vga mdpy-xga mdpy-hd mbochs-small mbochs-medium mbochs-large)'").count(),
         2,
         "{}",
         said.out
@@ -85,7 +85,7 @@ fn zsh_and_fish_are_told_of_types_and_of_the_command_of_run() {
         let start =
             format!("complete -c mdev-user -n \"__fish_mdev_user_using_subcommand {command}; ");
         let line = said.out.lines().find(|line| line.starts_with(&start)).unwrap();
-        assert!(line.ends_with(" -f -a \"mtty-1 mtty-2 mdpy-vga mdpy-xga mdpy-hd\""), "{line}");
+        assert!(line.ends_with(" -f -a \"mtty-1 mtty-2 mdpy-vga mdpy-xga mdpy-hd mbochs-small mbochs-medium mbochs-large\""), "{line}");
     }
 }
 

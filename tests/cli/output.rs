@@ -72,7 +72,7 @@ fn each_command_is_explained() {
     };
     let serve = help("serve");
     for word in [
-        "mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd",
+        "mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd, mbochs-small",
         "--socket-path",
         "--fd",
         "--once",
@@ -83,7 +83,7 @@ fn each_command_is_explained() {
     }
     let run = help("run");
     for word in [
-        "mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd",
+        "mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd, mbochs-small",
         "--poll-us",
         "127",
         "126",
@@ -118,6 +118,39 @@ fn types_are_a_table_for_people() {
             vec!["mdpy-vga", "4", "vfio-pci", "virtual", "display,", "640x480", "framebuffer"],
             vec!["mdpy-xga", "4", "vfio-pci", "virtual", "display,", "1024x768", "framebuffer"],
             vec!["mdpy-hd", "4", "vfio-pci", "virtual", "display,", "1920x1080", "framebuffer"],
+            vec![
+                "mbochs-small",
+                "64",
+                "vfio-pci",
+                "virtual",
+                "display,",
+                "4",
+                "MB",
+                "video",
+                "memory"
+            ],
+            vec![
+                "mbochs-medium",
+                "16",
+                "vfio-pci",
+                "virtual",
+                "display,",
+                "16",
+                "MB",
+                "video",
+                "memory"
+            ],
+            vec![
+                "mbochs-large",
+                "4",
+                "vfio-pci",
+                "virtual",
+                "display,",
+                "64",
+                "MB",
+                "video",
+                "memory"
+            ],
         ]
     );
 }
@@ -153,7 +186,16 @@ fn capabilities_tell_a_program_what_it_needs() {
     assert_eq!(value["protocol"]["minor"], 0);
     assert_eq!(
         value["types"],
-        serde_json::json!(["mtty-1", "mtty-2", "mdpy-vga", "mdpy-xga", "mdpy-hd"])
+        serde_json::json!([
+            "mtty-1",
+            "mtty-2",
+            "mdpy-vga",
+            "mdpy-xga",
+            "mdpy-hd",
+            "mbochs-small",
+            "mbochs-medium",
+            "mbochs-large"
+        ])
     );
     assert_eq!(
         value["features"],

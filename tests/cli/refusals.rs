@@ -55,7 +55,7 @@ fn a_wrong_command_line_ends_with_2_and_says_what_would_be_right() {
         (vec!["run", "--", "true"], "provided: <TYPE>...; see `mdev-user run --help`"),
         (
             vec!["run", "mtty-2", "qemu"],
-            "no type 'qemu', the types are mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd; the command",
+            "no type 'qemu', the types are mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd, mbochs-small, mbochs-medium, mbochs-large; the command",
         ),
         (vec!["run", "mtty-2", "qemu", "-m", "512"], "the command comes after `--`: mdev-user run"),
         (vec!["run", "mtty-2,foo=1", "--", "true"], "mtty-2 has no option 'foo', nor any other"),
@@ -227,4 +227,42 @@ fn a_socket_of_another_kind_is_not_taken_for_a_stale_one() {
     listening(&path);
     drop(client(&path));
     assert_eq!(end(child).status, 0);
+}
+
+#[test]
+fn options_of_a_display_that_cannot_be_are_refused_in_words() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = directory.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let [text, long, absent] = [
+        file("text", &[b'x'; 128]),
+        file("long", &[0; 1025]),
+        directory.path().join("absent").to_str().unwrap().to_owned(),
+    ];
+    for (device, flags, status, words) in [
+        ("mtty-1", &["--xres", "800"][..], 2, "mtty-1 has no option 'xres', nor any other; see"),
+        ("mdpy-hd,edid=off", &[], 2, "mdpy-hd has no option 'edid', nor any other; see"),
+        ("mbochs-small,zres=1", &[], 2, "no option 'zres', only xres, yres, edid; see"),
+        ("mbochs-small", &["--xres", "x"], 2, "xres is a number of pixels, not 'x'; see"),
+        ("mbochs-small", &["--yres", "-1"], 2, "yres is a number of pixels, not '-1'; see"),
+        ("mbochs-large,xres=4096", &[], 2, "xres is 400 to 4095, not 4096; see"),
+        ("mbochs-small", &["--xres", "1024"], 2, "shows 800x600 at most, not 1024x600; see"),
+        ("mbochs-medium,xres=1920,yres=1440", &[], 2, "more than half of the 16 MB of"),
+        ("mbochs-small,xres=640", &["--xres", "640"], 2, "option 'xres' is there twice; see"),
+        ("mbochs-small,edid=off,xres=640", &[], 2, "so they need edid=auto; see"),
+        ("mbochs-small", &["--edid", ""], 2, "edid is auto, off or the path of a file; see"),
+        ("mbochs-small,xres=640", &["--edid", &text], 2, "so they need edid=auto; see"),
+        ("mbochs-small", &["--edid", &text], 1, "text is no EDID: "),
+        ("mbochs-small", &["--edid", &long], 1, "long is no EDID: it has more than 1024 bytes"),
+        ("mbochs-small", &["--edid", &absent], 1, "absent: No such file or directory"),
+    ] {
+        let path = directory.path().join("socket");
+        let said = say(mdev_user(&["serve", device, "--socket-path"]).arg(&path).args(flags));
+        let line = complaint(&said, status);
+        assert!(line.contains(words), "{device} {flags:?}: {line}");
+        assert!(!path.exists(), "{device} {flags:?}: nothing was done");
+    }
 }

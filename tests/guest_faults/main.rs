@@ -7,8 +7,7 @@
 mod accesses;
 mod interrupts;
 mod realize;
-#[path = "../guest_mtty/served.rs"]
-#[expect(dead_code, reason = "the other tests use all of it")]
+#[path = "../common/served.rs"]
 mod served;
 
 use std::time::Duration;

@@ -10,4 +10,5 @@ mod lives;
 mod refusals;
 mod registers;
 mod run;
+#[path = "../common/served.rs"]
 mod served;

@@ -50,14 +50,18 @@ enum Task {
     },
     /// Runs every check that a change must pass, guests included
     Test,
-    /// Measures what a guest waits for a register, and for 64 KiB through a tty
+    /// Measures our devices beside QEMU's own, in one guest
     ///
-    /// One guest has three serial ports: mtty, mtty served with --poll-us 0, and QEMU's own pci-serial to compare with.
-    /// They take turns. Leave the machine alone meanwhile.
+    /// serial: what a guest waits for a register, and for 64 KiB through a tty. The guest has three serial ports: mtty,
+    /// mtty served with --poll-us 0, and QEMU's own pci-serial to compare with. display: stores to a framebuffer and loads
+    /// from it, of mbochs and of two of QEMU's own bochs-display, which are each other's control. They take turns. Leave
+    /// the machine alone meanwhile.
     Bench {
-        /// How often each takes its turn
-        #[arg(long, default_value_t = 7)]
-        rounds: usize,
+        /// Measure only this
+        of: Option<bench::Of>,
+        /// How often each takes its turn [default: 7 for serial, 101 for display]
+        #[arg(long)]
+        rounds: Option<usize>,
     },
 }
 
@@ -68,7 +72,7 @@ fn main() -> ExitCode {
         Task::Demo { interactive: true } => demo::interact(),
         Task::Guest { socket, run } => guest::run(&socket, &run),
         Task::Test => test::run(),
-        Task::Bench { rounds } => bench::run(rounds),
+        Task::Bench { of, rounds } => bench::run(of, rounds),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

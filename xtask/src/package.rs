@@ -11,7 +11,8 @@ use crate::cargo::{cargo, succeed};
 use crate::report::Result;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-const CRATES: [&str; 5] = ["vfio-device", "vfio-user-server", "mdpy", "mtty", "mdev-user"];
+const CRATES: [&str; 6] =
+    ["vfio-device", "vfio-user-server", "mbochs", "mdpy", "mtty", "mdev-user"];
 
 /// Packages the crates, unpacks them, and checks them as a workspace of their own.
 pub fn check() -> Result {

@@ -16,7 +16,7 @@ const STEPS: [Step; 8] = [
     ("rustfmt and clippy are there", components),
     ("formatting", || succeed(&mut cargo("fmt --all --check"))),
     ("lints", || succeed(&mut cargo("clippy --workspace --all-targets --locked -- -D warnings"))),
-    ("QEMU, a kernel and a busybox for the guests", tools),
+    ("QEMU, a kernel, its drivers and a busybox for the guests", tools),
     ("tests, guests included", || {
         succeed(&mut cargo(
             "test --workspace --locked --no-fail-fast --lib --bins --tests --examples",
@@ -72,6 +72,8 @@ fn components() -> Result {
 
 /// Before the tests, whose output cargo holds back.
 fn tools() -> Result {
-    println!("QEMU {}", Tools::prepare()?.qemu().version());
+    let tools = Tools::prepare()?.with_mdpy_fb()?;
+    tools.edid_decode()?;
+    println!("QEMU {}", tools.qemu().version());
     Ok(())
 }

@@ -26,10 +26,10 @@ pub(crate) struct Apt {
     lock: File,
 }
 
-/// Which packages come with the one that is asked for.
+/// Which packages come with those that are asked for.
 #[derive(Clone, Copy)]
 pub(crate) enum With<'a> {
-    /// All that it depends on, preferring this release.
+    /// All that they depend on, preferring this release.
     Dependencies {
         release: &'a str,
     },
@@ -59,26 +59,27 @@ impl Apt {
         Ok(apt)
     }
 
-    /// Downloads `package` and unpacks it into `root`.
-    pub(crate) fn fetch(&self, package: &str, with: With<'_>, root: &Path) -> Result<()> {
+    /// Downloads `packages`, the first of which gives the download its name, and unpacks them into `root`.
+    pub(crate) fn fetch(&self, packages: &[&str], with: With<'_>, root: &Path) -> Result<()> {
         let archives = self.dir.join("archives");
         // Asked with an empty cache, so that what an interrupted run left is listed too.
         let listed = self.run(
-            self.download(package, with, &self.dir.join("empty")).arg("--print-uris"),
+            self.download(packages, with, &self.dir.join("empty")).arg("--print-uris"),
             "apt-get",
         )?;
         let debs = Deb::parse_list(&listed);
         let size = debs.iter().map(|deb| deb.size).sum();
         let count = debs.len();
         let label = format!(
-            "{package}: {}",
+            "{}: {}",
+            packages.first().copied().unwrap_or_default(),
             if count == 1 { "1 package".into() } else { format!("{count} packages") }
         );
         progress::line(&format!("{label}, {}: downloading", megabytes(size)));
         let mut meter = Meter::new(label.clone(), size);
         let downloaded = || meter.show(debs.iter().map(|deb| deb.present(&archives)).sum());
         self.run_while(
-            &mut self.download(package, with, &archives),
+            &mut self.download(packages, with, &archives),
             "apt-get download",
             downloaded,
         )?;
@@ -103,7 +104,13 @@ impl Apt {
             .collect())
     }
 
-    fn download(&self, package: &str, with: With<'_>, archives: &Path) -> Command {
+    /// The version of `package` that would be fetched; none if the mirror has no such package.
+    pub(crate) fn version(&self, package: &str) -> Result<Option<String>> {
+        let text = self.run(self.own("apt-cache").args(["policy", package]), "apt-cache policy")?;
+        Ok(candidate(&text))
+    }
+
+    fn download(&self, packages: &[&str], with: With<'_>, archives: &Path) -> Command {
         let mut command = self.own("apt-get");
         command
             .args(["-q", "-y", "-o"])
@@ -115,11 +122,11 @@ impl Apt {
                 "-t",
                 release,
                 "install",
-                package,
             ]),
             // Downloads into the working directory.
-            With::Nothing => command.current_dir(archives).args(["download", package]),
+            With::Nothing => command.current_dir(archives).arg("download"),
         };
+        command.args(packages);
         command
     }
 
@@ -260,6 +267,12 @@ fn complaints(output: &str) -> String {
     if told.is_empty() { output.trim().to_owned() } else { told.join("\n") }
 }
 
+/// Out of what `apt-cache policy` prints, which is nothing about a package that does not exist.
+fn candidate(policy: &str) -> Option<String> {
+    let version = policy.lines().find_map(|line| line.trim().strip_prefix("Candidate: "))?;
+    (version != "(none)").then(|| version.to_owned())
+}
+
 /// A line of `--print-uris`: 'URI' file size hash.
 #[derive(Debug, PartialEq)]
 struct Deb {
@@ -297,6 +310,14 @@ mod tests {
         let busybox =
             Deb { file: "busybox-static_1%3a1.37.0-6+b9_amd64.deb".into(), size: 955_316 };
         assert_eq!(Deb::parse_list(text), [busybox]);
+    }
+
+    #[test]
+    fn a_package_that_is_unknown_or_only_named_by_others_has_no_version() {
+        assert_eq!(candidate(""), None);
+        assert_eq!(candidate("x:\n  Installed: (none)\n  Candidate: (none)\n"), None);
+        let known = "x:\n  Installed: (none)\n  Candidate: 6.12.9-1\n  Version table:\n";
+        assert_eq!(candidate(known).as_deref(), Some("6.12.9-1"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tempfile::NamedTempFile;
 
 use crate::initramfs::Initramfs;
+use crate::modules::{self, Module};
 use crate::{Error, Guest, Result, Tools};
 
 /// Long enough for a busy machine; a boot takes a few seconds.
@@ -30,6 +31,7 @@ pub struct Builder {
     arguments: Vec<OsString>,
     reboots: bool,
     launcher: Vec<OsString>,
+    modules: Vec<String>,
 }
 
 impl Builder {
@@ -46,6 +48,7 @@ impl Builder {
             arguments: Vec::new(),
             reboots: false,
             launcher: Vec::new(),
+            modules: Vec::new(),
         }
     }
 
@@ -87,6 +90,13 @@ impl Builder {
     /// An executable file in the guest, at an absolute path.
     pub fn file(mut self, path: &str, contents: &[u8]) -> Self {
         self.files.file(path, contents);
+        self
+    }
+
+    /// A module of the guest's kernel, and those that it depends on: `load NAME [PARAMETER=VALUE]...` loads them in the
+    /// guest. `mdpy-fb` if [`Tools::with_mdpy_fb`] has been called.
+    pub fn kernel_module(mut self, name: &str) -> Self {
+        self.modules.push(name.to_owned());
         self
     }
 
@@ -173,6 +183,7 @@ impl Builder {
             files.directory(directory);
         }
         files.file("/bin/busybox", &busybox);
+        self.lay_modules(&mut files)?;
         files.file("/init", include_bytes!("guest/init.sh"));
         files.file("/console", console.as_bytes());
         let mut initrd = tempfile::Builder::new()
@@ -182,5 +193,25 @@ impl Builder {
             .map_err(Error::io("create a file in", &std::env::temp_dir()))?;
         initrd.write_all(&files.finish()).map_err(Error::io("write", initrd.path()))?;
         Ok(initrd)
+    }
+
+    fn lay_modules(&self, files: &mut Initramfs) -> Result<()> {
+        if !self.modules.is_empty() {
+            files.file("/bin/load", include_bytes!("guest/load.sh"));
+        }
+        let mut laid = Vec::new();
+        for name in &self.modules {
+            let mut order = String::new();
+            for Module { name, bytes } in modules::in_order(&self.tools, name)? {
+                let path = format!("/lib/modules/{name}.ko");
+                order += &format!("{path}\n");
+                if !laid.contains(&path) {
+                    files.file(&path, &bytes);
+                    laid.push(path);
+                }
+            }
+            files.file(&format!("/lib/modules/{name}.order"), order.as_bytes());
+        }
+        Ok(())
     }
 }

@@ -62,6 +62,48 @@ pub enum Error {
         /// Where the packages were unpacked.
         root: PathBuf,
     },
+    /// mdpy's driver could not be built.
+    #[error(
+        "mdpy-fb cannot be built for Linux {release} here; build it elsewhere and name it in MDEV_USER_MDPY_FB{}:\n{output}",
+        namespaces(output)
+    )]
+    MdpyFb {
+        /// The kernel's release.
+        release: String,
+        /// What was said.
+        output: String,
+    },
+    /// What mdpy's driver is to be built for is not known.
+    #[error(
+        "MDEV_USER_KERNEL names the guests' kernel: name mdpy's driver, built for that, in MDEV_USER_MDPY_FB"
+    )]
+    NamedKernel,
+    /// The guests' kernel has no such module.
+    #[error("no kernel module {module} in {modules}{hint}")]
+    NoModule {
+        /// What was asked for.
+        module: String,
+        /// Where it was looked for.
+        modules: String,
+        /// The way out.
+        hint: &'static str,
+    },
+    /// A kernel module could not be unpacked.
+    #[error("{busybox} cannot unpack {module}: {output}")]
+    Unpack {
+        /// The guests' busybox.
+        busybox: PathBuf,
+        /// The module.
+        module: PathBuf,
+        /// What it said.
+        output: String,
+    },
+    /// rustc could not make a program for the guest.
+    #[error("rustc cannot make a static program for the guest; is libc6-dev installed?\n{output}")]
+    Program {
+        /// What it said.
+        output: String,
+    },
     /// The QEMU that was asked for cannot serve.
     #[error("{program} is no QEMU >= {OLDEST} with the device vfio-user-pci ({found})")]
     UnsuitableQemu {
@@ -137,7 +179,15 @@ fn way_out(source: &io::Error) -> &'static str {
     }
 }
 
-const DISK_FULL: &str = ": free some space (the cache takes 300 MB, 700 MB while it is filled), or put it elsewhere with MDEV_USER_CACHE";
+const DISK_FULL: &str = ": free some space (the cache takes 300 MB, 1.2 GB while it is filled), or put it elsewhere with MDEV_USER_CACHE";
+
+/// The one thing that is known to be in the way of building in a root of its own.
+fn namespaces(output: &str) -> &'static str {
+    match output.lines().any(|line| line.starts_with("unshare:") || line.starts_with("mount:")) {
+        true => ", or do this as root (this machine lets other users make no namespaces)",
+        false => "",
+    }
+}
 
 /// The way out, by what apt and dpkg-deb are known to say.
 fn hint(output: &str) -> &'static str {
@@ -185,5 +235,16 @@ mod tests {
         ] {
             assert!(hint(said).contains(answer), "{said}: {}", hint(said));
         }
+    }
+
+    #[test]
+    fn a_build_that_fails_names_the_way_around_it_and_what_is_known_to_be_in_the_way() {
+        let text = |output: &str| {
+            Error::MdpyFb { release: "6.12".into(), output: output.into() }.to_string()
+        };
+        let refused = text("unshare: unshare failed: Operation not permitted");
+        assert!(refused.contains("as root") && refused.contains("MDEV_USER_MDPY_FB"), "{refused}");
+        let broken = text("make: *** [Makefile:2: all] Error 2");
+        assert!(!broken.contains("as root") && broken.ends_with("Error 2"), "{broken}");
     }
 }

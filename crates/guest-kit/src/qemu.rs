@@ -10,6 +10,9 @@ use crate::{Error, Result};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 
+/// Where Debian's packages have libraries.
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+
 /// The first release with `vfio-user-pci`.
 pub(crate) const OLDEST: Version = Version { major: 10, minor: 1 };
 
@@ -68,7 +71,12 @@ impl Qemu {
 
     /// The one in a directory where Debian's packages were unpacked.
     pub(crate) fn unpacked(root: &Path) -> Result<Self> {
-        Self::check(Invocation::unpacked(root))
+        let mut invocation = Invocation::unpacked(root, PROGRAM);
+        for data in ["usr/share/qemu", "usr/share/seabios"] {
+            invocation.arguments.extend(["-L".into(), root.join(data).into()]);
+        }
+        invocation.modules = Some(root.join(LIBRARIES).join("qemu"));
+        Self::check(invocation)
     }
 
     fn check(invocation: Invocation) -> Result<Self> {
@@ -105,7 +113,7 @@ impl Qemu {
 
 /// A program with the arguments and environment that it always needs.
 #[derive(Clone, Debug)]
-struct Invocation {
+pub(crate) struct Invocation {
     program: PathBuf,
     arguments: Vec<OsString>,
     modules: Option<PathBuf>,
@@ -116,26 +124,18 @@ impl Invocation {
         Self { program, arguments: Vec::new(), modules: None }
     }
 
-    /// By the packages' own loader and libraries: this machine's may be older.
-    fn unpacked(root: &Path) -> Self {
-        let libraries = root.join("usr/lib/x86_64-linux-gnu");
+    /// A program of Debian's packages, by their own loader and libraries: this machine's may be older.
+    pub(crate) fn unpacked(root: &Path, program: &str) -> Self {
         let arguments = vec![
             "--library-path".into(),
-            libraries.clone().into(),
-            root.join("usr/bin").join(PROGRAM).into(),
-            "-L".into(),
-            root.join("usr/share/qemu").into(),
-            "-L".into(),
-            root.join("usr/share/seabios").into(),
+            root.join(LIBRARIES).into(),
+            root.join("usr/bin").join(program).into(),
         ];
-        Self {
-            program: root.join("usr/lib64/ld-linux-x86-64.so.2"),
-            arguments,
-            modules: Some(libraries.join("qemu")),
-        }
+        let program = root.join("usr/lib64/ld-linux-x86-64.so.2");
+        Self { program, arguments, modules: None }
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.arguments);
         if let Some(modules) = &self.modules {

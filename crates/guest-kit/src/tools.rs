@@ -3,12 +3,13 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::apt::{Apt, RELEASE, With};
 use crate::cache::{self, Cache};
 use crate::progress;
-use crate::qemu::Qemu;
-use crate::{Error, Result};
+use crate::qemu::{self, Qemu};
+use crate::{Error, Result, mdpy_fb};
 
 /// QEMU, a kernel and a busybox.
 #[derive(Clone, Debug)]
@@ -16,6 +17,7 @@ pub struct Tools {
     pub(crate) qemu: Qemu,
     pub(crate) kernel: PathBuf,
     pub(crate) busybox: PathBuf,
+    pub(crate) mdpy_fb: Option<PathBuf>,
     modules: Option<PathBuf>,
 }
 
@@ -27,22 +29,21 @@ impl Tools {
         let busybox = named_by("MDEV_USER_BUSYBOX")?;
 
         let cache = Cache::open()?;
-        let mut missing = Vec::new();
-        missing.extend(qemu.is_none().then_some(&QEMU));
-        missing.extend(kernel.is_none().then_some(&KERNEL));
-        missing.extend(busybox.is_none().then_some(&BUSYBOX));
-        fetch(&cache, missing)?;
+        let mut wanted = Vec::new();
+        wanted.extend(qemu.is_none().then_some(&QEMU));
+        wanted.extend(kernel.is_none().then_some(&KERNEL));
+        wanted.extend(busybox.is_none().then_some(&BUSYBOX));
+        fetch(&cache, &wanted, "160 MB")?;
 
-        let unpacked = |parcel: &Parcel| cache.path(parcel.name);
-        let modules = if kernel.is_some() {
-            None
-        } else {
-            Some(only(&unpacked(&KERNEL).join("usr/lib/modules"), "")?)
+        let (kernel, modules) = match kernel {
+            Some(kernel) => (kernel, named_by("MDEV_USER_MODULES")?),
+            None => unpacked_kernel(&cache.path(KERNEL.name))?,
         };
         Ok(Self {
-            qemu: qemu.map_or_else(|| Qemu::unpacked(&unpacked(&QEMU)), Ok)?,
-            kernel: kernel.map_or_else(|| only(&unpacked(&KERNEL).join("boot"), "vmlinuz-"), Ok)?,
-            busybox: busybox.unwrap_or_else(|| unpacked(&BUSYBOX).join("usr/bin/busybox")),
+            qemu: qemu.map_or_else(|| Qemu::unpacked(&cache.path(QEMU.name)), Ok)?,
+            kernel,
+            busybox: busybox.unwrap_or_else(|| cache.path(BUSYBOX.name).join("usr/bin/busybox")),
+            mdpy_fb: None,
             modules,
         })
     }
@@ -52,10 +53,62 @@ impl Tools {
         &self.qemu
     }
 
-    /// The directory with the kernel's modules (`kernel/`, `modules.builtin`), unless `MDEV_USER_KERNEL` names the
-    /// kernel.
+    /// The directory with the kernel's modules (`kernel/`, `modules.builtin`, `modules.order`), named as the kernel's
+    /// release. None if `MDEV_USER_KERNEL` names the kernel and `MDEV_USER_MODULES` no such directory.
     pub fn modules(&self) -> Option<&Path> {
         self.modules.as_deref()
+    }
+
+    /// Has [`Builder::kernel_module`](crate::Builder::kernel_module) know `mdpy-fb`, the driver of mdpy, which is in no
+    /// Debian kernel. The first time, it is built from Debian's sources for the guests' kernel (240 MB to download, a
+    /// minute); the module alone is kept. `MDEV_USER_MDPY_FB` names one that is built already.
+    ///
+    /// Should the mirror no longer have what it takes to build it for the kernel in the cache, the kernel that the
+    /// mirror has now is fetched and goes with the module.
+    pub fn with_mdpy_fb(mut self) -> Result<Self> {
+        self.mdpy_fb = named_by("MDEV_USER_MDPY_FB")?;
+        if self.mdpy_fb.is_some() {
+            return Ok(self);
+        }
+        let modules = self.modules.as_deref();
+        let named = env::var_os("MDEV_USER_KERNEL").is_some();
+        let release =
+            modules.filter(|_| !named).and_then(Path::file_name).and_then(|it| it.to_str());
+        let release = release.ok_or(Error::NamedKernel)?.to_owned();
+
+        let cache = Cache::open()?;
+        let entry = format!("mdpy-fb-{release}");
+        let lacking = || !cache.path(&entry).is_dir();
+        fill(&cache, "240 MB", lacking, |apt| {
+            cache.fill(&entry, |into| {
+                let build = |release: &str| mdpy_fb::build(apt, release, &self.busybox, into);
+                if mdpy_fb::is_available(apt, &release)? {
+                    return build(&release);
+                }
+                progress::line(&format!(
+                    "the mirror has nothing for {release} any more: taking its present kernel"
+                ));
+                (KERNEL.fetch)(apt, into)?;
+                let (_, modules) = unpacked_kernel(into)?;
+                let present =
+                    modules.as_deref().and_then(Path::file_name).and_then(|it| it.to_str());
+                build(present.unwrap_or_default())
+            })
+        })?;
+
+        let entry = cache.path(&entry);
+        self.mdpy_fb = Some(entry.join(mdpy_fb::FILE));
+        if entry.join("boot").is_dir() {
+            (self.kernel, self.modules) = unpacked_kernel(&entry)?;
+        }
+        Ok(self)
+    }
+
+    /// A command that runs Debian's `edid-decode`; fetched the first time (4 MB).
+    pub fn edid_decode(&self) -> Result<Command> {
+        let cache = Cache::open()?;
+        fetch(&cache, &[&EDID_DECODE], "5 MB")?;
+        Ok(qemu::Invocation::unpacked(&cache.path(EDID_DECODE.name), "edid-decode").command())
     }
 }
 
@@ -72,11 +125,8 @@ const QEMU: Parcel = Parcel {
         if !cfg!(target_arch = "x86_64") {
             return Err(Error::OtherArchitecture);
         }
-        apt.fetch(
-            "qemu-system-x86",
-            With::Dependencies { release: &format!("{RELEASE}-backports") },
-            root,
-        )
+        let release = &format!("{RELEASE}-backports");
+        apt.fetch(&["qemu-system-x86"], With::Dependencies { release }, root)
     },
 };
 
@@ -90,43 +140,67 @@ const KERNEL: Parcel = Parcel {
             .find(|p| p.starts_with("linux-image-"));
         let package =
             of_the_day.ok_or_else(|| incomplete("the name of the kernel's package", root))?;
-        apt.fetch(&package, With::Nothing, root)
+        apt.fetch(&[&package], With::Nothing, root)
     },
 };
 
 const BUSYBOX: Parcel = Parcel {
     name: "busybox-trixie",
-    fetch: |apt, root| apt.fetch("busybox-static", With::Nothing, root),
+    fetch: |apt, root| apt.fetch(&["busybox-static"], With::Nothing, root),
+};
+
+const EDID_DECODE: Parcel = Parcel {
+    name: "edid-decode-trixie",
+    fetch: |apt, root| apt.fetch(&["edid-decode"], With::Dependencies { release: RELEASE }, root),
 };
 
 /// Fetches those of `wanted` that the cache lacks.
-fn fetch(cache: &Cache, mut wanted: Vec<&Parcel>) -> Result<()> {
-    let lacks = |parcel: &&Parcel| !cache.path(parcel.name).is_dir();
-    if !wanted.iter().any(lacks) {
+fn fetch(cache: &Cache, wanted: &[&Parcel], size: &str) -> Result<()> {
+    let lacks = |parcel: &Parcel| !cache.path(parcel.name).is_dir();
+    fill(
+        cache,
+        size,
+        || wanted.iter().any(|parcel| lacks(parcel)),
+        |apt| {
+            let mut missing = wanted.iter().filter(|parcel| lacks(parcel));
+            missing.try_for_each(|parcel| cache.fill(parcel.name, |root| (parcel.fetch)(apt, root)))
+        },
+    )
+}
+
+/// Has `fill` fill the cache, if it is `lacking` something and no other process fills it meanwhile.
+fn fill(
+    cache: &Cache,
+    size: &str,
+    lacking: impl Fn() -> bool,
+    fill: impl FnOnce(&Apt) -> Result<()>,
+) -> Result<()> {
+    if !lacking() {
         return Ok(());
     }
     let lock = cache.lock()?;
-    // Another process may have fetched them meanwhile.
-    wanted.retain(lacks);
-    if wanted.is_empty() {
+    if !lacking() {
         return Ok(());
     }
-    progress::line(&format!("filling {} (once, about 160 MB to download)", cache.root().display()));
+    progress::line(&format!("filling {} (once, about {size} to download)", cache.root().display()));
     let downloads = cache.path("apt");
     let apt = Apt::open(&downloads, lock)?;
-    for parcel in wanted {
-        cache.fill(parcel.name, |root| (parcel.fetch)(&apt, root))?;
-    }
+    fill(&apt)?;
     progress::line("everything is in place");
     // Kept until here, so that an interrupted download goes on where it stopped.
     cache::remove_dir(&downloads)
 }
 
-/// The file that an environment variable names.
+/// The file or directory that an environment variable names.
 fn named_by(variable: &str) -> Result<Option<PathBuf>> {
     let Some(path) = env::var_os(variable).map(PathBuf::from) else { return Ok(None) };
     path.metadata().map_err(Error::io("use", &path))?;
     Ok(Some(path))
+}
+
+/// The kernel in a directory where its package was unpacked, and the directory of its modules.
+fn unpacked_kernel(root: &Path) -> Result<(PathBuf, Option<PathBuf>)> {
+    Ok((only(&root.join("boot"), "vmlinuz-")?, Some(only(&root.join("usr/lib/modules"), "")?)))
 }
 
 /// The one file in `dir` whose name begins so.

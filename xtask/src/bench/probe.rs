@@ -2,13 +2,18 @@
 //!
 //!     probe register PORT COUNT    one read of I/O port PORT, the mean of COUNT
 //!     probe tty PATH BYTES         BYTES written to a tty that sends them back, until all have been read
+//!     probe memory BAR BYTES       BYTES stored to a BAR (its file in sysfs), then loaded from it: two numbers
 
-// UNSAFETY: an I/O port is read by an instruction, which the kernel has to allow by a system call.
+// UNSAFETY: an I/O port is read by an instruction, which the kernel has to allow by a system call; a BAR is memory that
+// has to be mapped.
 
 use std::arch::asm;
 use std::env::args;
 use std::fs::{File, OpenOptions};
+use std::ffi::c_void;
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::ptr;
 use std::thread;
 use std::time::Instant;
 
@@ -24,7 +29,11 @@ fn main() {
             println!("{}", register(port, count));
         }
         "tty" => println!("{}", tty(of, count as usize)),
-        _ => panic!("register or tty"),
+        "memory" => {
+            let (stored, loaded) = memory(of, count as usize);
+            println!("{stored} {loaded}");
+        }
+        _ => panic!("register, tty or memory"),
     }
 }
 
@@ -64,4 +73,43 @@ fn tty(path: &str, bytes: usize) -> u128 {
     let elapsed = start.elapsed();
     assert!(sent == received, "what came back is not what was sent");
     elapsed.as_nanos()
+}
+
+unsafe extern "C" {
+    fn mmap(addr: *mut c_void, length: usize, prot: i32, flags: i32, fd: i32, offset: i64) -> *mut c_void;
+}
+
+fn memory(path: &str, bytes: usize) -> (u128, u128) {
+    const READ_WRITE: i32 = 0x3;
+    const SHARED: i32 = 0x1;
+    let file = OpenOptions::new().read(true).write(true).open(path).expect("the BAR opens");
+    // SAFETY: a new mapping, which lies wherever the kernel puts it.
+    let start = unsafe { mmap(ptr::null_mut(), bytes, READ_WRITE, SHARED, file.as_raw_fd(), 0) };
+    assert_ne!(start as isize, -1, "mmap");
+    let words = start.cast::<u64>();
+    // Once before, so that every page is there.
+    store(words, bytes / 8, 0);
+    // Stores are so much faster than loads that one pass would measure the noise.
+    const PASSES: u32 = 16;
+    let begin = Instant::now();
+    for _ in 0..PASSES {
+        store(words, bytes / 8, 0x5555_5555_5555_5555);
+    }
+    let stored = begin.elapsed().as_nanos() / u128::from(PASSES);
+    let begin = Instant::now();
+    let mut sum = 0u64;
+    for at in 0..bytes / 8 {
+        // SAFETY: inside of the mapping.
+        sum = sum.wrapping_add(unsafe { words.add(at).read_volatile() });
+    }
+    let loaded = begin.elapsed().as_nanos();
+    assert_eq!(sum, (bytes as u64 / 8).wrapping_mul(0x5555_5555_5555_5555), "what was stored is loaded");
+    (stored, loaded)
+}
+
+fn store(words: *mut u64, count: usize, value: u64) {
+    for at in 0..count {
+        // SAFETY: inside of the mapping.
+        unsafe { words.add(at).write_volatile(value) };
+    }
 }

@@ -10,11 +10,11 @@ pci_list() {
     done
 }
 
-# pci_find VENDOR:DEVICE: sets $pci to its sysfs directory; turns on its BARs and lets it send messages.
+# pci_find VENDOR:DEVICE: sets $pci to its sysfs directory; turns on its BARs, unless a driver has it, and lets it send messages.
 pci_find() {
     for pci in /sys/bus/pci/devices/*; do
         [ "$(cat $pci/vendor $pci/device | xargs)" = "0x${1%:*} 0x${1#*:}" ] || continue
-        echo 1 >$pci/enable
+        [ -e $pci/driver ] || echo 1 >$pci/enable
         config_write 4 $(($(config 4 2) | 4)) 2
         return
     done

@@ -1,4 +1,6 @@
-//! The built program, serving one device and writing down all that it does.
+//! The built program, serving one device to guests and writing down all that it does.
+
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -31,7 +33,17 @@ impl Served {
 
     /// The same with more arguments.
     pub fn start_with(kind: &str, more: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), kind, more)
+    }
+
+    /// The same with a control socket, at [`control`](Self::control).
+    pub fn start_controlled(kind: &str, more: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
+        let control = directory.path().join("control").into_os_string().into_string().unwrap();
+        Self::start_in(directory, kind, &[&["--control-path", &control], more].concat())
+    }
+
+    fn start_in(directory: tempfile::TempDir, kind: &str, more: &[&str]) -> Self {
         let log = File::create(directory.path().join("log")).unwrap();
         let mut process = Command::new(env!("CARGO_BIN_EXE_mdev-user"))
             .args(["--log-level", "debug", "serve", kind, "--socket-path"])
@@ -52,6 +64,15 @@ impl Served {
         self.directory.path().join("device.sock")
     }
 
+    /// Where it takes verbs.
+    pub fn control(&self) -> PathBuf {
+        self.path("control")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// A path for something of the test's own.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
@@ -59,7 +80,12 @@ impl Served {
 
     /// A guest with the device. `-device` is all that it takes: no option of QEMU's is about memory.
     pub fn guest(&self) -> Builder {
-        Guest::builder(&Tools::prepare().unwrap()).device(&vfio_user_device(&self.socket()))
+        self.guest_with(&Tools::prepare().unwrap())
+    }
+
+    /// The same, with these tools.
+    pub fn guest_with(&self, tools: &Tools) -> Builder {
+        Guest::builder(tools).device(&vfio_user_device(&self.socket()))
     }
 
     pub fn log(&self) -> String {
