@@ -2,6 +2,7 @@
 
 mod control;
 mod info;
+mod modes;
 mod screenshot;
 mod server;
 mod wait;
@@ -11,6 +12,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -130,4 +133,31 @@ fn error(answer: &Value) -> (String, String) {
     assert!(answer.get("ok").is_none(), "{answer}");
     let text = |member: &str| answer["error"][member].as_str().unwrap().to_owned();
     (text("errno"), text("message"))
+}
+
+/// Has `draw` called with 0, 1, 2 ... every `pause`, while `meanwhile` runs.
+fn drawing(pause: Duration, mut draw: impl FnMut(u32) + Send, meanwhile: impl FnOnce()) {
+    /// Also if `meanwhile` fails.
+    struct Done<'a>(&'a AtomicBool);
+
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let _done = Done(&done);
+        scope.spawn(|| {
+            for step in 0.. {
+                if done.load(Ordering::Relaxed) {
+                    break;
+                }
+                draw(step);
+                std::thread::sleep(pause);
+            }
+        });
+        meanwhile();
+    });
 }

@@ -20,7 +20,7 @@ const SHRINK: SealFlags = SealFlags::SHRINK;
 
 /// Width, height and bytes (red, green, blue) of a PNG file.
 #[track_caller]
-fn decoded(path: &Path) -> (u32, u32, Vec<u8>) {
+pub fn decoded(path: &Path) -> (u32, u32, Vec<u8>) {
     let mut reader =
         png::Decoder::new(BufReader::new(File::open(path).unwrap())).read_info().unwrap();
     let mut bytes = vec![0; reader.output_buffer_size().unwrap()];

@@ -1,7 +1,6 @@
 //! `mdev-user wait`: each condition, in vain and fulfilled, and what it says.
 
 use std::process::{Child, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::fs::SealFlags;
@@ -9,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::server::{Server, memory, plane, shows};
-use super::{Display, asking};
+use super::{Display, asking, drawing};
 use crate::{complaint, end, mdev_user, say};
 
 impl Display {
@@ -141,36 +140,6 @@ fn a_hash_is_waited_for_and_is_that_of_screenshot() {
     assert_eq!(fulfilled(waiting), said.out.trim_end());
     let digits = hash.strip_prefix("sha256:").unwrap().to_uppercase();
     assert_eq!(display.ask("wait", &["--hash", &digits]).status, 0);
-}
-
-/// Draws with a pause in between for as long as it lives.
-struct Drawing<'a> {
-    done: &'a AtomicBool,
-}
-
-impl Drop for Drawing<'_> {
-    fn drop(&mut self) {
-        self.done.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Has `draw` called with 0, 1, 2 ... every `pause`, while `meanwhile` runs.
-fn drawing(pause: Duration, draw: impl Fn(u32) + Sync, meanwhile: impl FnOnce()) {
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let drawing = Drawing { done: &done };
-        scope.spawn(|| {
-            for step in 0.. {
-                if done.load(Ordering::Relaxed) {
-                    break;
-                }
-                draw(step);
-                std::thread::sleep(pause);
-            }
-        });
-        meanwhile();
-        drop(drawing);
-    });
 }
 
 const FAST: Duration = Duration::from_millis(30);
