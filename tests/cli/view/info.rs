@@ -137,7 +137,7 @@ fn for_people_it_is_a_few_lines_of_printable_text() {
     assert!(lines[0].starts_with("vfio0 (mdpy-vga) "), "{said:?}");
     let socket = format!("  socket     {}", display.program.path().display());
     for line in [
-        "  state      registered, open 1 times",
+        "  state      registered, open count 1",
         &socket,
         "  picture    640x480 XR24, stride 2560, offset 0",
         "  clients    1",
