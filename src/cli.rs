@@ -14,7 +14,7 @@ use log::LevelFilter;
 use vfio_user_server::{DEFAULT_POLL, Fault, FaultError};
 
 pub use control::{Control, Info, Screenshot, Wait};
-use control::{INFO_EXAMPLES, SCREENSHOT_EXAMPLES, WAIT_EXAMPLES};
+use control::{INFO_EXAMPLES, SCREENSHOT_EXAMPLES, WAIT_EXAMPLES, WAIT_USAGE};
 
 use crate::device_spec::{DeviceSpec, DeviceSpecParser};
 
@@ -75,7 +75,7 @@ pub enum Command {
     #[command(after_help = SCREENSHOT_EXAMPLES)]
     Screenshot(Screenshot),
     /// Wait until the picture that a device shows is as it should be
-    #[command(after_help = WAIT_EXAMPLES)]
+    #[command(after_help = WAIT_EXAMPLES, override_usage = WAIT_USAGE)]
     Wait(Wait),
     /// Print what makes a shell complete this program's commands, options and types
     #[command(after_help = COMPLETIONS_EXAMPLES)]

@@ -71,6 +71,10 @@ pub struct Screenshot {
     pub out: PathBuf,
 }
 
+/// In place of one that is wider than a terminal.
+pub const WAIT_USAGE: &str = "mdev-user wait --control-path <PATH> [OPTIONS] \
+    <--not-blank|--stable|--hash|--mode>...";
+
 pub const WAIT_EXAMPLES: &str = "\
 Examples:
   mdev-user wait -c /tmp/control --mode 1024x768 --not-blank --timeout 60s

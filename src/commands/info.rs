@@ -38,10 +38,10 @@ fn describe(device: &Value) -> String {
         word(&device["type"]),
         word(&device["uuid"])
     );
-    let mut line = |name: &str, text: String| out += &format!("  {name:<9} {text}\n");
+    let mut line = |name: &str, text: String| out += &format!("  {name:<10} {text}\n");
     line(
         "state",
-        format!("{}, opened {} times", word(&device["state"]), word(&device["open_count"])),
+        format!("{}, open {} times", word(&device["state"]), word(&device["open_count"])),
     );
     line("socket", word(&device["socket"]));
     let client = &device["client"];

@@ -100,7 +100,8 @@ impl Seen {
         if options.not_blank && frame.is_blank(&options.ignore) {
             saw += ", of one colour";
         }
-        if let (Some(needed), Some(stability)) = (options.stable, &self.stability) {
+        let stability = self.stability.as_ref().filter(|it| !it.is_enough(self.rest));
+        if let (Some(needed), Some(stability)) = (options.stable, stability) {
             saw +=
                 &format!(", stable for {} ms of {} ms", self.rest.as_millis(), needed.as_millis());
             if let Some(place) = stability.disturbed {

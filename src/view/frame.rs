@@ -76,13 +76,16 @@ impl Frame {
         let Layout { mode, stride, offset, .. } = *layout;
         let width = mode.width as usize;
         let mut row = vec![0; width * PIXEL as usize];
-        let mut rgb = Vec::with_capacity(width * mode.height as usize * 3);
-        for y in 0..u64::from(mode.height) {
+        let mut rgb = vec![0; width * mode.height as usize * 3];
+        for (y, to) in (0..).zip(rgb.chunks_exact_mut(width * 3)) {
             memory
                 .read(offset + y * stride, &mut row)
                 .map_err(|_| "it is outside of its memory".to_owned())?;
-            let pixels = row.as_chunks().0.iter();
-            rgb.extend(pixels.flat_map(|&[blue, green, red, _]: &[u8; 4]| [red, green, blue]));
+            for (to, &[blue, green, red, _]) in
+                to.as_chunks_mut().0.iter_mut().zip(row.as_chunks().0)
+            {
+                *to = [red, green, blue];
+            }
         }
         Ok(Self { mode, rgb })
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -69,6 +71,47 @@ fn the_json_of_control_md_is_what_the_program_prints() {
             *version = env!("CARGO_PKG_VERSION").into();
         }
         assert_eq!(written, printed, "{block}");
+    }
+}
+
+/// Whether two values have the same members, of the same kinds, all the way down.
+fn same_shape(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Object(one), Value::Object(other)) => {
+            one.len() == other.len()
+                && one.iter().all(|(name, value)| {
+                    other.get(name).is_some_and(|other| same_shape(value, other))
+                })
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len()
+                && one.iter().zip(other).all(|(one, other)| same_shape(one, other))
+        }
+        _ => std::mem::discriminant(one) == std::mem::discriminant(other),
+    }
+}
+
+#[test]
+fn the_control_socket_answers_as_control_md_has_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("control");
+    let program = Program::serve_with("mdpy-vga", &["--control-path", path.to_str().unwrap()]);
+    let _client = crate::client(&program.path());
+    let control = document("docs/control.md");
+    let [lines] = &blocks(&control, "json control")[..] else { panic!() };
+    let lines: Vec<_> = lines.lines().collect();
+    assert_eq!(lines.len(), 8);
+    let mut socket = BufReader::new(UnixStream::connect(&path).unwrap());
+    for pair in lines.chunks(2) {
+        writeln!(socket.get_mut(), "{}", pair[0]).unwrap();
+        let mut answer = String::new();
+        socket.read_line(&mut answer).unwrap();
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        let written: Value = serde_json::from_str(pair[1]).unwrap();
+        assert!(same_shape(&answer, &written), "{}: {answer}", pair[0]);
+        assert_eq!((&answer["id"], &answer["error"]), (&written["id"], &written["error"]));
+        // Of a picture all is known before.
+        assert_eq!(answer.pointer("/ok/plane"), written.pointer("/ok/plane"));
     }
 }
 

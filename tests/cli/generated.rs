@@ -4,7 +4,8 @@ use std::fs;
 
 use crate::{complaint, mdev_user, say};
 
-const COMMANDS: [&str; 5] = ["serve", "run", "types", "completions", "man"];
+const COMMANDS: [&str; 8] =
+    ["serve", "run", "info", "screenshot", "wait", "types", "completions", "man"];
 
 /// What bash offers after these words, the last of which is being typed.
 #[track_caller]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{complaint, mdev_user, say, shell};
 
-const HELPS: [&[&str]; 10] = [
+const HELPS: [&[&str]; 13] = [
     &["--help"],
     &["-h"],
     &["help"],
@@ -17,6 +17,9 @@ const HELPS: [&[&str]; 10] = [
     &["help", "run"],
     &["completions", "--help"],
     &["help", "man"],
+    &["help", "info"],
+    &["help", "screenshot"],
+    &["help", "wait"],
 ];
 
 fn json(arguments: &[&str]) -> Value {
@@ -50,6 +53,9 @@ fn each_command_is_explained() {
     for word in [
         "serve",
         "run",
+        "info",
+        "screenshot",
+        "wait",
         "types",
         "completions",
         "man",
@@ -191,7 +197,10 @@ fn capabilities_tell_a_program_what_it_needs() {
             "mbochs-large"
         ])
     );
-    assert_eq!(value["features"], serde_json::json!(["fault", "fd", "once", "poll-us"]));
+    assert_eq!(
+        value["features"],
+        serde_json::json!(["control-path", "fault", "fd", "once", "poll-us"])
+    );
     // As with vhost-user's programs, other words are ignored.
     for others in [&["types"][..], &["garbage"], &["--bogus"], &["--version"], &["serve"]] {
         assert_eq!(json(&[&["--print-capabilities"], others].concat()), value, "{others:?}");

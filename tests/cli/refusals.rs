@@ -248,7 +248,7 @@ fn options_of_a_display_that_cannot_be_are_refused_in_words() {
         ("mbochs-small,zres=1", &[], 2, "no option 'zres', only xres, yres, edid; see"),
         ("mbochs-small", &["--xres", "x"], 2, "xres is a number of pixels, not 'x'; see"),
         ("mbochs-small", &["--yres", "-1"], 2, "yres is a number of pixels, not '-1'; see"),
-        ("mbochs-large,xres=4096", &[], 2, "xres is 64 to 4095, not 4096; see"),
+        ("mbochs-large,xres=4096", &[], 2, "xres is 400 to 4095, not 4096; see"),
         ("mbochs-small", &["--xres", "1024"], 2, "shows 800x600 at most, not 1024x600; see"),
         ("mbochs-medium,xres=1920,yres=1440", &[], 2, "more than half of the 16 MB of"),
         ("mbochs-small,xres=640", &["--xres", "640"], 2, "option 'xres' is there twice; see"),

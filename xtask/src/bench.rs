@@ -25,7 +25,7 @@ pub fn run(of: Option<Of>, rounds: Option<usize>) -> Result {
         serial::run(rounds.unwrap_or(7))?;
     }
     if of.is_none_or(|of| matches!(of, Of::Display)) {
-        display::run(rounds.unwrap_or(51))?;
+        display::run(rounds.unwrap_or(101))?;
     }
     Ok(())
 }

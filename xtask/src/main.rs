@@ -59,7 +59,7 @@ enum Task {
     Bench {
         /// Measure only this
         of: Option<bench::Of>,
-        /// How often each takes its turn [default: 7 for serial, 51 for display]
+        /// How often each takes its turn [default: 7 for serial, 101 for display]
         #[arg(long)]
         rounds: Option<usize>,
     },

@@ -7,8 +7,8 @@ mod timing;
 use std::fmt;
 
 use crate::spec::EDID_WINDOW_SIZE;
-pub use region::EdidRegion;
-pub use timing::Timing;
+pub(crate) use region::EdidRegion;
+use timing::Timing;
 
 /// Bytes of a block.
 const BLOCK: usize = 128;
@@ -60,13 +60,12 @@ impl Edid {
         (width, height): (u32, u32),
         usable: impl Fn(u32, u32) -> bool,
     ) -> Option<Self> {
-        let carried = 1..=MAX_DETAILED;
-        if !carried.contains(&width) || !carried.contains(&height) {
+        let sizes = SMALLEST..=LARGEST;
+        if !sizes.contains(&width) || !sizes.contains(&height) {
             return None;
         }
         let timing = Timing::reduced_blanking(width, height)?;
-        let blank = timing.v_total - timing.height;
-        if timing.clock > MAX_CLOCK || blank > MAX_DETAILED {
+        if timing.clock > MAX_CLOCK {
             return None;
         }
         Some(Self { bytes: block::block(name, &timing, usable).to_vec() })
@@ -78,12 +77,15 @@ impl Edid {
     }
 }
 
-/// Pixels or rows that a detailed timing can tell, in 12 bits.
-pub(crate) const MAX_DETAILED: u32 = 4095;
+/// The fewest pixels or rows of a mode that an EDID is made for. With less a monitor would have a side below 10 cm and a
+/// pixel clock below 10 MHz, which those who check EDIDs do not believe.
+pub(crate) const SMALLEST: u32 = 400;
+/// The most pixels or rows that a detailed timing can tell, in 12 bits.
+pub(crate) const LARGEST: u32 = 4095;
 /// The fastest pixel clock that it can tell, in kHz: 16 bits of 10 kHz.
 const MAX_CLOCK: u32 = 655_350;
 
-/// Why bytes are no EDID.
+/// Why bytes are no EDID, in words that can follow "FILE is no EDID: ".
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EdidError {
@@ -110,21 +112,17 @@ pub enum EdidError {
 impl fmt::Display for EdidError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Length(0) => write!(f, "no EDID: it is empty"),
+            Self::Length(0) => write!(f, "it is empty"),
             Self::Length(length) => {
-                write!(f, "no EDID: {length} bytes are not a whole number of 128-byte blocks")
+                write!(f, "it has {length} bytes, which are no whole number of 128-byte blocks")
             }
             Self::TooLong(length) => {
-                write!(f, "{length} bytes of EDID; the device has room for {EDID_WINDOW_SIZE}")
+                write!(f, "it has {length} bytes, and the device has room for {EDID_WINDOW_SIZE}")
             }
-            Self::Header => {
-                write!(f, "no EDID: it does not begin with 00 ff ff ff ff ff ff 00")
-            }
-            Self::Checksum { block } => {
-                write!(f, "damaged EDID: the checksum of block {block} is wrong")
-            }
+            Self::Header => write!(f, "it does not begin with 00 ff ff ff ff ff ff 00"),
+            Self::Checksum { block } => write!(f, "the checksum of its block {block} is wrong"),
             Self::Extensions { said, found } => {
-                write!(f, "damaged EDID: it announces extension blocks: {said}, and has: {found}")
+                write!(f, "extension blocks that it announces: {said}, that it has: {found}")
             }
         }
     }

@@ -2,13 +2,13 @@
 //!
 //! [`Mbochs`] is the parent's driver: it makes devices of the types `mbochs-small`, `mbochs-medium` and `mbochs-large` out
 //! of a pool of video memory. Identity, regions and registers are the sample's; video memory is one
-//! [`SharedMemory`](vfio_device::SharedMemory), which the guest maps, and from which the picture
+//! [`SharedMemory`], which the guest maps, and from which the picture
 //! ([`Plane`](vfio_device::Plane)) is read in place. [`Options`] say what monitor is plugged in.
 #![forbid(unsafe_code)]
 
 mod card;
 pub mod dispi;
-pub mod edid;
+mod edid;
 mod options;
 pub mod spec;
 mod types;
@@ -18,7 +18,6 @@ pub use vfio_device;
 use vfio_device::{Errno, Init, Made, MdevDriver, MdevType, Pool, SharedMemory};
 
 use card::Card;
-#[doc(no_inline)]
 pub use edid::{Edid, EdidError};
 pub use options::{EdidSource, Options, OptionsError};
 use types::{Model, TYPES};

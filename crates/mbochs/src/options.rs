@@ -4,8 +4,7 @@ use std::fmt;
 
 use vfio_device::MdevType;
 
-use crate::edid::{Edid, MAX_DETAILED};
-use crate::spec::SMALLEST;
+use crate::edid::{Edid, LARGEST, SMALLEST};
 use crate::types::Model;
 
 /// What a device is made with beside its type.
@@ -54,7 +53,7 @@ impl Options {
 
     /// The EDID that a device of this type begins with; `None` if it has none.
     ///
-    /// A preferred mode is 64 to 4095 pixels each way, no larger than the type's largest, and fits into video memory
+    /// A preferred mode is 400 to 4095 pixels each way, no larger than the type's largest, and fits into video memory
     /// twice: a guest's bochs-drm would drop it otherwise.
     ///
     /// # Errors
@@ -73,7 +72,7 @@ impl Options {
         let (width, height) =
             (self.xres.unwrap_or(model.preferred.0), self.yres.unwrap_or(model.preferred.1));
         for (name, value) in [("xres", width), ("yres", height)] {
-            if !(SMALLEST..=MAX_DETAILED).contains(&value) {
+            if !(SMALLEST..=LARGEST).contains(&value) {
                 return Err(OptionsError::Range { name, value });
             }
         }
@@ -97,7 +96,7 @@ impl Options {
 pub enum OptionsError {
     /// A type of another driver.
     Type(&'static str),
-    /// A width or height that an EDID cannot carry, or no picture can have.
+    /// A width or height that no monitor has, or that an EDID cannot tell.
     Range {
         /// `xres` or `yres`.
         name: &'static str,
@@ -131,7 +130,7 @@ impl fmt::Display for OptionsError {
         match self {
             Self::Type(name) => write!(f, "{name} is not a type of mbochs"),
             Self::Range { name, value } => {
-                write!(f, "{name} is {SMALLEST} to {MAX_DETAILED}, not {value}")
+                write!(f, "{name} is {SMALLEST} to {LARGEST}, not {value}")
             }
             Self::TypeMaximum { name, max, asked } => {
                 write!(f, "{name} shows {}x{} at most, not {}x{}", max.0, max.1, asked.0, asked.1)

@@ -7,7 +7,7 @@ use crate::spec::{EDID_WINDOW_SIZE, gfx};
 ///
 /// Nothing here is touched by a reset, or by a client's leaving.
 #[derive(Clone, Debug)]
-pub struct EdidRegion {
+pub(crate) struct EdidRegion {
     size: u32,
     max_xres: u32,
     max_yres: u32,
@@ -17,12 +17,12 @@ pub struct EdidRegion {
 
 impl EdidRegion {
     /// Nothing plugged in. The widest and highest mode are information for the client, 0 for no limit.
-    pub fn new(max_xres: u32, max_yres: u32) -> Self {
+    pub(crate) fn new(max_xres: u32, max_yres: u32) -> Self {
         Self { size: 0, max_xres, max_yres, link_state: 0, blob: [0; EDID_WINDOW_SIZE] }
     }
 
     /// Plugs a monitor in, as a client does.
-    pub fn plug(&mut self, edid: &Edid) {
+    pub(crate) fn plug(&mut self, edid: &Edid) {
         let bytes = edid.bytes();
         self.blob = [0; EDID_WINDOW_SIZE];
         self.blob.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
@@ -31,14 +31,14 @@ impl EdidRegion {
     }
 
     /// The blob as the guest sees it from `offset` on: zeroes while the link is not up, and from `edid_size` on.
-    pub fn guest_read(&self, offset: u64, data: &mut [u8]) {
+    pub(crate) fn guest_read(&self, offset: u64, data: &mut [u8]) {
         let size = usize::try_from(self.size).unwrap_or(0);
         let seen = if self.link_state == gfx::LINK_UP { self.blob.get(..size) } else { None };
         copy(seen.unwrap_or_default(), offset, data);
     }
 
     /// A load of 1, 2 or 4 bytes, aligned. `data` is left alone where there is no register.
-    pub fn read(&self, offset: u64, data: &mut [u8]) {
+    pub(crate) fn read(&self, offset: u64, data: &mut [u8]) {
         if let Some(offset) = offset.checked_sub(gfx::BLOB) {
             return copy(&self.blob, offset, data);
         }
@@ -57,7 +57,7 @@ impl EdidRegion {
     }
 
     /// A store of 1, 2 or 4 bytes, aligned. Registers take 4 bytes only; a size beyond the maximum is not taken.
-    pub fn write(&mut self, offset: u64, data: &[u8]) {
+    pub(crate) fn write(&mut self, offset: u64, data: &[u8]) {
         if let Some(offset) = offset.checked_sub(gfx::BLOB) {
             let skipped = usize::try_from(offset).unwrap_or(usize::MAX);
             let place = self.blob.iter_mut().skip(skipped);

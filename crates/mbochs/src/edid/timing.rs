@@ -2,25 +2,25 @@
 
 /// A mode's timing. Synchronization is positive horizontally and negative vertically, as of all reduced blanking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timing {
+pub(super) struct Timing {
     /// Pixel clock in kHz.
-    pub clock: u32,
+    pub(super) clock: u32,
     /// Visible pixels in a row.
-    pub width: u32,
+    pub(super) width: u32,
     /// Pixels from there to the horizontal sync pulse.
-    pub h_front: u32,
+    pub(super) h_front: u32,
     /// Pixels of the pulse.
-    pub h_sync: u32,
+    pub(super) h_sync: u32,
     /// Pixels of a row, all in all.
-    pub h_total: u32,
+    pub(super) h_total: u32,
     /// Visible rows.
-    pub height: u32,
+    pub(super) height: u32,
     /// Rows from there to the vertical sync pulse.
-    pub v_front: u32,
+    pub(super) v_front: u32,
     /// Rows of the pulse.
-    pub v_sync: u32,
+    pub(super) v_sync: u32,
     /// Rows, all in all.
-    pub v_total: u32,
+    pub(super) v_total: u32,
 }
 
 /// Frames a second.
@@ -41,8 +41,8 @@ impl Timing {
     /// Reduced blanking, version 1, at 60 Hz (VESA CVT 1.1, section 5.4). The standard knows widths of whole character
     /// cells only; others are taken as they are, as there is no character generator to please.
     ///
-    /// Width and height are 1 to 4095.
-    pub(crate) fn reduced_blanking(width: u32, height: u32) -> Option<Self> {
+    /// Width and height are 400 to 4095.
+    pub(super) fn reduced_blanking(width: u32, height: u32) -> Option<Self> {
         let v_sync = v_sync(width, height);
         // Rows that fit into the shortest blanking, if the visible ones share what is left of the frame.
         let second = 1_000_000;
@@ -58,12 +58,12 @@ impl Timing {
     }
 
     /// Rows a second, in Hz, rounded down.
-    pub(crate) fn h_rate(&self) -> u64 {
+    pub(super) fn h_rate(&self) -> u64 {
         (u64::from(self.clock) * 1000).checked_div(self.h_total.into()).unwrap_or(0)
     }
 
     /// Frames a second, in millihertz, rounded down.
-    pub(crate) fn v_rate(&self) -> u64 {
+    pub(super) fn v_rate(&self) -> u64 {
         let pixels = u64::from(self.h_total) * u64::from(self.v_total);
         (u64::from(self.clock) * 1_000_000).checked_div(pixels).unwrap_or(0)
     }

@@ -1,7 +1,13 @@
 #![cfg(test)]
 //! The PCI function as a client of the core sees it. Constants are written out here again, from the data sheet.
 
+mod function;
 mod golden;
+mod hostile;
+mod mmio;
+mod monitor;
+mod pictures;
+mod types;
 
 use mbochs::{EdidSource, Mbochs, Options};
 use vfio_device::{Device, MdevDriver, OpenMode, Vfio};
@@ -52,4 +58,20 @@ fn get(device: &mut Device, register: u64) -> u16 {
 
 fn set(device: &mut Device, register: u64, value: u16) {
     store(device, MMIO, register, &value.to_le_bytes());
+}
+
+/// Sets a mode as the guest's driver does.
+fn show(device: &mut Device, width: u16, height: u16) {
+    for (register, value) in [
+        (ENABLE, 0),
+        (BPP, 32),
+        (XRES, width),
+        (YRES, height),
+        (VIRT_WIDTH, width),
+        (X_OFFSET, 0),
+        (Y_OFFSET, 0),
+        (ENABLE, 0x41),
+    ] {
+        set(device, register, value);
+    }
 }

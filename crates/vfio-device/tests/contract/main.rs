@@ -26,3 +26,4 @@ mod regions;
 mod shapes;
 mod support;
 mod unregister;
+mod view;
