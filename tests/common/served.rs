@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use guest_kit::{Builder, Guest, Tools, vfio_user_device};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 
 /// What the program logs, at level debug, when it answers a client's message with an error.
 pub const REFUSED: &str = "refused command";
@@ -67,6 +68,15 @@ impl Served {
     /// Where it takes verbs.
     pub fn control(&self) -> PathBuf {
         self.path("control")
+    }
+
+    /// What `mdev-user info` has about the device.
+    pub fn info(&self) -> Value {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mdev-user"));
+        let output = command.args(["info", "--json", "-c"]).arg(self.control()).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let info: Value = serde_json::from_slice(&output.stdout).unwrap();
+        info["devices"][0].clone()
     }
 
     pub fn pid(&self) -> u32 {

@@ -46,6 +46,13 @@ impl Display {
         self.sh(script).trim_end().to_owned()
     }
 
+    /// What a file in the guest holds.
+    #[track_caller]
+    pub fn bytes(&mut self, file: &str) -> Vec<u8> {
+        let hex = self.line(&format!("hexdump -v -e '1/1 \"%02x \"' {file}"));
+        hex.split_whitespace().map(|byte| u8::from_str_radix(byte, 16).unwrap()).collect()
+    }
+
     /// Turns the guest off. QEMU has had nothing to complain about.
     pub fn power_off(mut self) {
         self.guest.power_off(SOON).unwrap_or_else(|error| panic!("{error}"));

@@ -5,6 +5,7 @@
 #![cfg(test)]
 
 mod display;
+mod mbochs;
 mod mdpy;
 mod picture;
 #[path = "../common/random.rs"]

@@ -31,7 +31,9 @@ fn driver_finds_the_mode(display: &mut Display, (width, height): (usize, usize))
     display.sh("load mdpy-fb");
     let said = display.sh("said");
     println!("{said}");
-    for line in [format!(": mdpy found: {width}x{height} framebuffer\n"), ": fb0 registered\n".into()] {
+    for line in
+        [format!(": mdpy found: {width}x{height} framebuffer\n"), ": fb0 registered\n".into()]
+    {
         assert_eq!(said.matches(&line).count(), 1, "{line:?}");
     }
     assert_eq!(display.sh("cat /proc/fb"), "0 mdpy-fb\n");

@@ -3,7 +3,7 @@
 //!     flip WIDTHxHEIGHT BUFFERS SEED [SECONDS]
 //!
 //! Sets that mode, fills as many buffers, shows one after the other and stays at the last, whose picture it then writes
-//! over and over for SECONDS. Buffer N (0, 1, ...) has pixel after pixel, without padding, the numbers of the generator
+//! over and over for SECONDS. Before each but the first it waits for a line, or the end, of its standard input. Buffer N (0, 1, ...) has pixel after pixel, without padding, the numbers of the generator
 //! `state = state * 1664525 + 1013904223` that begins with SEED + N: the upper 24 bits of each. Says `flip: ...` for each
 //! thing that it has done and `flip: waits` at the end; the picture stays until it is killed.
 
@@ -12,7 +12,7 @@
 use std::env::args;
 use std::ffi::{c_int, c_ulong, c_void};
 use std::fs::{File, OpenOptions};
-use std::io::{Error, Write, stdout};
+use std::io::{Error, Write, stdin, stdout};
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::slice;
@@ -229,6 +229,7 @@ fn main() {
             };
             call(&card, "mode", SET_CRTC, &mut set);
         } else {
+            stdin().read_line(&mut String::new()).expect("standard input");
             call(&card, "flip", PAGE_FLIP, &mut Flip { crtc, framebuffer, ..Flip::default() });
         }
         say(&format!("shows buffer {number} at {size}"));
