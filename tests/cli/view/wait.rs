@@ -1,5 +1,7 @@
 //! `mdev-user wait`: each condition, in vain and fulfilled, and what it says.
 
+use std::io::Write;
+use std::os::unix::net::UnixListener;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -259,11 +261,26 @@ fn a_server_that_ends_or_stalls_meanwhile_ends_it_in_words() {
     ] {
         let said = display.ask(verb[0], &verb[1..]);
         assert!(
-            complaint(&said, 1).contains("does not answer: nothing came within 1s"),
+            complaint(&said, 1).contains("does not answer: no answer came within 1s"),
             "{said:?}"
         );
     }
     display.program.signal(Signal::CONT);
     // It is as if nothing had been.
     assert_eq!(display.ask("wait", &["--mode", "640x480"]).status, 0);
+}
+
+#[test]
+fn a_server_that_answers_byte_by_byte_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("control");
+    let listener = UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        while stream.write_all(b"{").is_ok() {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    });
+    let said = say(asking("wait", &path).args(["--not-blank", "--timeout", "0s"]));
+    assert!(complaint(&said, 1).contains("does not answer: no answer came within 1s"), "{said:?}");
 }
