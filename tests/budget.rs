@@ -14,6 +14,7 @@ mod counting;
 mod program;
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -22,7 +23,8 @@ use client::command::{REGION_READ, REGION_WRITE, REGION_WRITE_MULTI};
 use client::{Client, NO_REPLY, access, message};
 use mtty::Mtty;
 use nix::libc::{
-    PTRACE_SYSCALL_INFO_ENTRY, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_recvmsg, SYS_sendmsg,
+    PTRACE_SYSCALL_INFO_ENTRY, SYS_brk, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_futex, SYS_read,
+    SYS_recvmsg, SYS_sendmsg,
 };
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -174,6 +176,26 @@ fn polling_adds_no_recvmsg_and_no_sendmsg() {
     let mut counts = system_calls(&program, || use_registers(&mut client, ACCESSES));
     take_waits(&mut counts);
     assert_eq!(counts, BTreeMap::from([(SYS_recvmsg, ACCESSES), (SYS_sendmsg, ACCESSES)]));
+}
+
+#[test]
+fn a_screenshot_costs_the_loop_a_wake_up_for_each_question_and_nothing_else() {
+    const SCREENSHOTS: u64 = 20;
+    let directory = tempfile::tempdir().unwrap();
+    let control = directory.path().join("control");
+    let program = Program::serve_with("mdpy-hd", &["--control-path", control.to_str().unwrap()]);
+    let mut counts = system_calls(&program, || {
+        for _ in 0..SCREENSHOTS {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_mdev-user"));
+            let out = command.arg("screenshot").arg("-c").arg(&control).arg("/dev/null").output();
+            assert!(out.unwrap().status.success());
+        }
+    });
+    take_waits(&mut counts);
+    counts.remove(&SYS_futex); // the answer wakes who asked
+    counts.remove(&SYS_brk); // the allocator, now and then
+    // The wake-up's count is read: a question before the picture is copied, and one after it.
+    assert_eq!(counts, BTreeMap::from([(SYS_read, 2 * SCREENSHOTS)]));
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn describe(device: &Value) -> String {
     let mut line = |name: &str, text: String| out += &format!("  {name:<10} {text}\n");
     line(
         "state",
-        format!("{}, open {} times", word(&device["state"]), word(&device["open_count"])),
+        format!("{}, open count {}", word(&device["state"]), word(&device["open_count"])),
     );
     line("socket", word(&device["socket"]));
     let client = &device["client"];

@@ -107,19 +107,15 @@ impl Client {
                     fd = rights.last().or(fd);
                 }
             }
-            line.extend_from_slice(buffer.get(..received).unwrap_or_default());
-            if line.ends_with(b"\n") {
-                return Ok((line, fd));
-            }
+            let new = buffer.get(..received).unwrap_or_default();
+            line.extend_from_slice(new);
             let path = self.path.clone();
-            match received {
-                0 if self.has_answered && line.is_empty() => return Err(Error::Ended { path }),
-                0 => return Err(Error::NotOne { path }),
+            match new.iter().position(|byte| *byte == b'\n') {
+                Some(end) if end + 1 == received => return Ok((line, fd)),
+                None if received != 0 && line.len() < MAX_LINE => (),
+                None if self.has_answered && line.is_empty() => return Err(Error::Ended { path }),
                 // An answer has one line, and an end.
-                _ if line.contains(&b'\n') || line.len() > MAX_LINE => {
-                    return Err(Error::NotOne { path });
-                }
-                _ => (),
+                Some(_) | None => return Err(Error::NotOne { path }),
             }
         }
     }

@@ -11,7 +11,7 @@ use vfio_user_server::{Endpoint, EndpointId, EventLoop, LoopHandle};
 use super::reply::Failure;
 
 /// How long the loop may take to answer. It answers between two accesses of a guest.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 5000 });
 
 /// A device on the loop, by what does not change. A reference to it would keep it from being released.
 #[derive(Clone, Debug)]
@@ -94,5 +94,88 @@ impl Devices {
                 Err(Failure::new(Errno::AGAIN, "the server is ending"))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc::channel;
+    use std::thread;
+
+    use vfio_device::{BAR0, BarKind, Context, Description, Plane, Region, Vfio, VfioDevice};
+
+    use super::*;
+
+    /// A device that panics when somebody wants to see its picture.
+    struct Shy;
+
+    impl VfioDevice for Shy {
+        fn region_read(&mut self, _: u32, _: u64, _: &mut [u8], _: &mut Context) {}
+        fn region_write(&mut self, _: u32, _: u64, _: &[u8], _: &mut Context) {}
+        fn reset(&mut self, _: &mut Context) {}
+        fn display(&self) -> Option<Plane> {
+            panic!("a device's own fault")
+        }
+    }
+
+    /// A loop with one such device, which has a client at the other end of the socket.
+    fn shy() -> (EventLoop, Devices, UnixStream) {
+        let what = Description::pci(1, 1).bar(0, BarKind::Memory32, Region::trapped(16));
+        let mut device = Vfio::new().alloc(|_| Ok((what, Box::new(Shy)))).unwrap();
+        device.register().unwrap();
+        let mut event_loop = EventLoop::new(Duration::ZERO).unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let id = event_loop.add(Endpoint::connected(device, theirs)).unwrap();
+        let known = Known::new(&event_loop, id, None).into_iter().collect();
+        let devices = Devices::new(event_loop.handle(), known);
+        (event_loop, devices, ours)
+    }
+
+    fn failure<T>(result: Result<T, Failure>) -> (Errno, String) {
+        let Failure { errno, message } = result.map(|_| ()).unwrap_err();
+        (errno, message)
+    }
+
+    #[test]
+    fn a_loop_that_does_not_come_to_it_is_not_waited_for() {
+        let (event_loop, devices, _client) = shy();
+        let result = devices.ask(devices.named(None).unwrap(), |_| ());
+        assert_eq!(
+            failure(result),
+            (Errno::AGAIN, "the server did not come to it within 200ms".into())
+        );
+        drop(event_loop);
+    }
+
+    #[test]
+    fn a_loop_that_has_ended_is_said_to_end() {
+        let (event_loop, devices, _client) = shy();
+        drop(event_loop);
+        let result = devices.ask(devices.named(None).unwrap(), |_| ());
+        assert_eq!(failure(result), (Errno::AGAIN, "the server is ending".into()));
+    }
+
+    #[test]
+    fn a_device_that_panics_when_it_is_asked_harms_neither_loop_nor_asker() {
+        let (sender, receiver) = channel();
+        let serving = thread::spawn(move || {
+            let (mut event_loop, devices, _client) = shy();
+            sender.send((devices, event_loop.handle())).unwrap();
+            event_loop.run(|_, _| ()).unwrap();
+        });
+        let (devices, event_loop) = receiver.recv().unwrap();
+        let device = devices.named(Some("vfio0")).unwrap();
+        let first = devices.ask(device, |endpoint| endpoint.device().display().is_some());
+        assert_eq!(failure(first), (Errno::NODEV, "vfio0 failed at this".into()));
+        let size = devices.ask(device, |it| it.device().region(BAR0).map(Region::size));
+        assert_eq!(size, Ok(Some(16)));
+        // It goes.
+        let id = device.id;
+        event_loop.post(move |event_loop| drop(event_loop.remove(id)));
+        let last = devices.ask(device, |_| ());
+        assert_eq!(failure(last), (Errno::NODEV, "vfio0 is not served any more".into()));
+        event_loop.stop();
+        serving.join().unwrap();
     }
 }

@@ -37,7 +37,7 @@ impl Stability {
             let change = frame.difference(still, &self.ignored);
             let is_calm = match (change, &self.other) {
                 (None, _) => true,
-                (Some(place), _) if !fits(place) => false,
+                (Some(place), _) if frame.mode() != still.mode() || !fits(place) => false,
                 (Some(_), Some(other)) => frame.difference(other, &self.ignored).is_none(),
                 (Some(_), None) => {
                     self.other = Some(frame.clone());
@@ -122,8 +122,10 @@ mod tests {
 
     #[test]
     fn another_mode_is_a_change() {
-        let seen = [frame(64, 64, |_, _| 0), frame(64, 32, |_, _| 0), frame(8, 8, |_, _| 0)];
-        assert_eq!(rests(&[], &seen), [0, 0, 0]);
+        let black = |width, height| frame(width, height, |_, _| 0);
+        // Also to one that is no larger than a cell.
+        let seen = [black(64, 64), black(64, 32), black(8, 8), black(16, 32), black(8, 8)];
+        assert_eq!(rests(&[], &seen), [0; 5]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 
 #[path = "../common/program.rs"]
 mod program;
+#[path = "../../crates/vfio-user-server/tests/common/client.rs"]
+mod vfio;
 
 mod descriptors;
 mod documents;
@@ -13,6 +15,7 @@ mod refusals;
 mod run;
 mod serve;
 mod terminal;
+mod view;
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

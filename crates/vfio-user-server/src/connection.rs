@@ -11,7 +11,8 @@ use vfio_device::Device;
 
 use crate::fault::{Effect, Faults};
 use crate::refusal::Refusal;
-use crate::session::{Answer, MAX_ANSWER, MAX_MESSAGE, Session};
+use crate::scratch::Scratch;
+use crate::session::{Answer, MAX_MESSAGE, Session};
 use crate::stats::Stats;
 use crate::transport::{self, Fds, Foreign};
 use crate::wire::Header;
@@ -21,28 +22,6 @@ use crate::wire::Header;
 const INBOX: usize = 8 << 10;
 /// A buffer that grew beyond this is given back when it is empty.
 const KEEP: usize = 128 << 10;
-
-/// Room for one answer, shared by the connections of a loop: all of it is used before the next one is written.
-#[derive(Debug)]
-pub(crate) struct Scratch {
-    answer: Vec<u8>,
-    /// Descriptors that the last read brought.
-    fds: Fds,
-    /// What a message without descriptors is given.
-    none: Fds,
-}
-
-impl Scratch {
-    pub(crate) fn new() -> Self {
-        Self { answer: vec![0; Header::SIZE + MAX_ANSWER], fds: Fds::new(), none: Fds::new() }
-    }
-
-    /// Closes what a connection that broke off has left: the next read is another client's.
-    pub(crate) fn discard(&mut self) {
-        self.fds.clear();
-        self.none.clear();
-    }
-}
 
 /// Who looks on while messages are handled: those who spoil them, and those who count them.
 pub(crate) struct Watch<'a> {

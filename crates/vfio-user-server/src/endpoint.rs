@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll::{self, EventFlags};
 use vfio_device::{Device, DeviceRef, Interest, SourceId, Unregister};
 
-use crate::connection::{Connection, Flow, Scratch, Watch};
+use crate::connection::{Connection, Flow, Watch};
 use crate::fault::{Fault, Faults};
 use crate::listener::Listener;
 use crate::log_limit::LogLimit;
 use crate::registry::{KIND_BITS, Registry, Token};
+use crate::scratch::Scratch;
 use crate::stats::Stats;
 use crate::transport;
 

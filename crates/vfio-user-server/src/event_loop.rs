@@ -12,11 +12,11 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::fd::OwnedFd;
 
-use crate::connection::Scratch;
 use crate::deadlines::Deadlines;
 use crate::endpoint::{Endpoint, Event};
 use crate::poll_window::PollWindow;
 use crate::registry::Registry;
+use crate::scratch::Scratch;
 
 /// Descriptors that one wait reports at most.
 const BATCH: usize = 64;

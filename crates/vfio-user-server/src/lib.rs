@@ -27,6 +27,7 @@ mod program;
 pub mod refusal;
 mod region_info;
 mod registry;
+mod scratch;
 pub mod session;
 #[doc(hidden)] // for the program; not covered by semantic versioning
 pub mod signals;
