@@ -24,7 +24,7 @@ use client::{Client, NO_REPLY, access, message};
 use mtty::Mtty;
 use nix::libc::{
     PTRACE_SYSCALL_INFO_ENTRY, SYS_brk, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_futex, SYS_read,
-    SYS_recvmsg, SYS_sendmsg,
+    SYS_recvmsg, SYS_restart_syscall, SYS_sendmsg,
 };
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -152,7 +152,8 @@ fn system_calls(program: &Program, work: impl FnOnce() + Send) -> BTreeMap<i64, 
 
 /// Takes the waits out of the counts: how many.
 fn take_waits(counts: &mut BTreeMap<i64, u64>) -> u64 {
-    let waits = [SYS_epoll_pwait, SYS_epoll_pwait2];
+    // One that was stopped in its middle goes on as another.
+    let waits = [SYS_epoll_pwait, SYS_epoll_pwait2, SYS_restart_syscall];
     waits.into_iter().filter_map(|number| counts.remove(&number)).sum()
 }
 

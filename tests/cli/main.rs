@@ -3,6 +3,8 @@
 
 #[path = "../common/program.rs"]
 mod program;
+#[path = "../common/random.rs"]
+mod random;
 #[path = "../../crates/vfio-user-server/tests/common/client.rs"]
 mod vfio;
 

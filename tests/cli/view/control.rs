@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{Display, Line, control, error, serve};
+use crate::random::Random;
 use crate::vfio::Client;
 use crate::{complaint, end, mdev_user, say, soon};
 
@@ -63,6 +64,42 @@ fn a_line_that_is_no_request_is_refused_in_words_and_the_next_is_answered() {
         assert_eq!(error(&line.answer().unwrap()).0, "EINVAL", "{bytes:?}");
         still_answers(&mut line);
     }
+}
+
+#[test]
+fn nonsense_made_of_requests_gets_an_answer_for_each_line() {
+    const ROUNDS: u32 = 3000;
+    let directory = tempfile::tempdir().unwrap();
+    let _program = serve("mdpy-vga", &directory);
+    let mut line = Line::connect(&control(&directory));
+    let requests = [
+        r#"{"id": 1, "verb": "plane", "device": "vfio0"}"#,
+        r#"{"verb": "info"}"#,
+        r#"{"id": [{"a": "\u00e9"}, null, -1.5e3], "verb": "plane"}"#,
+    ];
+    let mut refused = 0;
+    for round in 0..ROUNDS {
+        let mut random = Random::of(20_260_120, round.into());
+        let mut bytes = random.pick(&requests).as_bytes().to_vec();
+        for _ in 0..random.below(4) {
+            let at = random.below(bytes.len());
+            match random.below(4) {
+                0 => bytes[at] = random.below(256) as u8,
+                1 => _ = bytes.remove(at),
+                2 => bytes.insert(at, random.pick(b"{}[]\",:\\0e-\xff")),
+                _ => bytes.extend(bytes.clone()),
+            }
+            bytes.push(b' '); // never empty
+        }
+        bytes.retain(|byte| *byte != b'\n');
+        bytes.push(b'\n');
+        line.send(&bytes);
+        let answer = line.answer().unwrap_or_else(|| panic!("{}", bytes.escape_ascii()));
+        assert_ne!(answer.get("ok").is_some(), answer.get("error").is_some(), "{answer}");
+        refused += u32::from(answer.get("error").is_some());
+    }
+    assert!((ROUNDS / 10..ROUNDS).contains(&refused), "{refused} of {ROUNDS} were refused");
+    still_answers(&mut line);
 }
 
 #[test]

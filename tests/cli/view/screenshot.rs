@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::server::{Server, memory, plane, shows};
 use super::{Display, asking, control, serve};
+use crate::random::Random;
 use crate::{Said, complaint, end, plain, say, soon};
 
 const SHRINK: SealFlags = SealFlags::SHRINK;
@@ -160,14 +161,10 @@ fn a_new_display_shows_the_gradient_without_a_client() {
 
 impl Display {
     /// Draws pixels of all values, also of the byte that means nothing. Returns red, green and blue of them.
-    fn noise(&self, seed: u32) -> Vec<u8> {
-        let mut state = seed;
-        let mut next = || {
-            // A linear congruential generator; its upper bits are good.
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
-        };
-        let bytes: Vec<u8> = (0..640 * 480 * 4).map(|_| next()).collect();
+    fn noise(&self, seed: u64) -> Vec<u8> {
+        let mut random = Random::of(seed, 0);
+        let bytes: Vec<u8> =
+            (0..640 * 480).flat_map(|_| (random.next() as u32).to_le_bytes()).collect();
         self.memory.write_all_at(&bytes, 0).unwrap();
         bytes.chunks(4).flat_map(|pixel| [pixel[2], pixel[1], pixel[0]]).collect()
     }

@@ -32,6 +32,13 @@ fn a_viewer_takes_nothing_that_could_be_shrunk_under_it() {
     ] {
         assert_eq!(MemoryView::attach(fd, 4096).unwrap_err(), Errno::INVAL, "{what}");
     }
+    // Not every kernel has huge pages.
+    let huge = MemfdFlags::HUGETLB | MemfdFlags::HUGE_2MB | MemfdFlags::ALLOW_SEALING;
+    if let Ok(huge) = memfd_create("huge", huge) {
+        ftruncate(&huge, 2 << 20).unwrap();
+        fcntl_add_seals(&huge, SealFlags::SHRINK).unwrap();
+        assert_eq!(MemoryView::attach(huge, 4096).unwrap_err(), Errno::INVAL, "of huge pages");
+    }
     let enough = unsealed();
     fcntl_add_seals(&enough, SealFlags::SHRINK).unwrap();
     assert_eq!(MemoryView::attach(enough, 4096).unwrap().size(), 4096);
