@@ -183,8 +183,11 @@ impl Kind {
         display.sh("free_console; draw /picture");
         picture.comes(&served);
         self.flips(&served, &mut display, self.other, 300);
+        picture.comes(&served);
         display.power_off();
         served.wait_for_log(" has left", 2);
+        println!("the last picture stays");
+        picture.is_seen(&served);
         served.end();
     }
 

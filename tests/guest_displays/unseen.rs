@@ -52,6 +52,20 @@ fn nothing_happens(served: &Served) {
     assert_eq!(counters(served.info()), before);
 }
 
+/// Waits until the picture has changed twice.
+#[track_caller]
+fn is_drawn_upon(served: &Served) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut last = Picture::seen(served);
+    for _ in 0..2 {
+        let before = last.clone();
+        while last == before {
+            assert!(Instant::now() < deadline, "the picture does not change");
+            last = Picture::seen(served);
+        }
+    }
+}
+
 #[test]
 fn drawing_on_mdpy_costs_the_server_nothing() {
     let size = (1024, 768);
@@ -79,13 +93,11 @@ fn drawing_on_mbochs_costs_the_server_nothing() {
     let guest: Builder = served.guest();
     let guest = guest.kernel_module("bochs").file("/bin/flip", &program(FLIP).unwrap());
     let mut display = Display::boot(guest, "1234:1111", &Picture::random((1, 1), 0));
-    display.sh("load bochs; free_console; flip 1280x800 2 7 15 >/tmp/flip 2>&1 &");
+    display.sh("load bochs; free_console; flip 1280x800 2 7 3600 >/tmp/flip 2>&1 &");
     display.sh("eventually grep -q 'buffer 1' /tmp/flip");
+    is_drawn_upon(&served);
     nothing_happens(&served);
-    display.sh("! grep wrote /tmp/flip"); // it has not ended meanwhile
-    display.sh("eventually grep -q waits /tmp/flip");
-    println!("{}", display.line("grep wrote /tmp/flip"));
-    Picture::flipped((1280, 800), 7 + 1).is_seen(&served);
+    is_drawn_upon(&served);
     display.power_off();
     served.end();
 }

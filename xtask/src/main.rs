@@ -27,11 +27,13 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Boots a Linux guest with a serial card that mdev-user serves, and pushes data through it
+    /// Boots a Linux guest with a serial card and displays that mdev-user serves, and shows them at work
     ///
-    /// Builds the program, serves an mtty-2 card on a socket, boots a guest in QEMU with it, shows what the guest's
-    /// kernel makes of the card, sends data through both of its ports, and ends. On the first run QEMU, a kernel and a
-    /// busybox are fetched from the machine's Debian mirror (160 MB, into ~/.cache/mdev-user); nothing is installed.
+    /// Builds the program, serves an mtty-2 card, an mdpy-xga and an mbochs-medium display, each on a socket, boots a
+    /// guest in QEMU with them, shows what the guest's kernel makes of them, sends data through the card's ports, and
+    /// ends. Screenshots of the guest's text consoles are left in target/demo. On the first run QEMU, a kernel and a
+    /// busybox are fetched from the machine's Debian mirror, and mdpy's driver is built from Debian's sources (400 MB,
+    /// of which 300 MB stay in ~/.cache/mdev-user); nothing is installed.
     Demo {
         /// Leave me in the guest's shell instead
         #[arg(long)]

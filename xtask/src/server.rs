@@ -10,8 +10,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::interrupt;
-use crate::report::Result;
+use crate::report::{Result, show};
 
+const SOCKET: &str = "device.sock";
+const CONTROL: &str = "control";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Serves one device on a socket in a directory of its own. Dropping it kills it.
@@ -25,20 +27,26 @@ impl Server {
     ///
     /// `device` is the type, and options if any.
     pub fn start(program: &Path, device: &[&str]) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("mdev-user-demo-").tempdir()?;
-        let socket = directory.path().join("mtty.sock");
-        println!(
-            "{} serve {} --socket-path {}",
-            program.display(),
-            device.join(" "),
-            socket.display()
-        );
-        let process = Command::new(program)
-            .arg("serve")
-            .args(device)
-            .arg("--socket-path")
-            .arg(&socket)
-            .spawn()?;
+        Self::start_in(directory()?, program, device)
+    }
+
+    /// The same with a control socket.
+    pub fn start_with_control(program: &Path, device: &str) -> Result<Self> {
+        let directory = directory()?;
+        let control = directory.path().join(CONTROL);
+        Self::start_in(
+            directory,
+            program,
+            &[device, "--control-path", &control.display().to_string()],
+        )
+    }
+
+    fn start_in(directory: TempDir, program: &Path, device: &[&str]) -> Result<Self> {
+        let socket = directory.path().join(SOCKET);
+        let mut command = Command::new(program);
+        command.arg("serve").args(device).arg("--socket-path").arg(&socket);
+        show(&command);
+        let process = command.spawn()?;
         interrupt::list(Pid::from_child(&process), directory.path());
         let mut server = Self { process, directory };
         let deadline = Instant::now() + PATIENCE;
@@ -64,7 +72,12 @@ impl Server {
 
     /// Where it listens.
     pub fn socket(&self) -> PathBuf {
-        self.directory.path().join("mtty.sock")
+        self.directory.path().join(SOCKET)
+    }
+
+    /// Where it takes verbs, if it does.
+    pub fn control(&self) -> PathBuf {
+        self.directory.path().join(CONTROL)
     }
 
     /// Asks it to end, which it must do by itself and with success.
@@ -96,4 +109,8 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+fn directory() -> Result<TempDir> {
+    Ok(tempfile::Builder::new().prefix("mdev-user-demo-").tempdir()?)
 }

@@ -50,12 +50,15 @@ impl Cache {
         Ok(lock)
     }
 
-    /// Makes an entry. The caller holds the lock.
+    /// Makes an entry; nothing is left of one that cannot be made. The caller holds the lock.
     pub(crate) fn fill(&self, name: &str, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
         let partial = self.path(&format!("{name}.partial"));
         remove_dir(&partial)?;
         fs::create_dir(&partial).map_err(Error::io("create", &partial))?;
-        fill(&partial)?;
+        fill(&partial).inspect_err(|_| {
+            // It takes space, and the next attempt removes what this leaves.
+            let _ = remove_dir(&partial);
+        })?;
         fs::rename(&partial, self.path(name)).map_err(Error::io("rename", &partial))
     }
 }
@@ -82,7 +85,8 @@ mod tests {
             Err(Error::NoMirror)
         });
         assert!(interrupted.is_err());
-        assert!(!cache.path("qemu").exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        fs::create_dir_all(cache.path("qemu.partial/left-over")).unwrap(); // by one that was killed
 
         cache
             .fill("qemu", |into| {

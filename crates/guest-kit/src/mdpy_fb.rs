@@ -31,6 +31,11 @@ pub(crate) fn is_available(apt: &Apt, release: &str) -> Result<bool> {
 /// Leaves the module, for a kernel of this release, in `into`.
 pub(crate) fn build(apt: &Apt, release: &str, busybox: &Path, into: &Path) -> Result<()> {
     let root = into.join("root");
+    let has_null = begin(&root)?;
+    if !has_null {
+        // Before anything is downloaded in vain.
+        run(in_namespaces(&mut Command::new("unshare")).arg("true"), release)?;
+    }
     // Of the headers' dependencies, the kernel itself is not needed.
     let headers = format!("linux-headers-{release}");
     let parts = apt.dependencies(&headers)?;
@@ -65,7 +70,7 @@ pub(crate) fn build(apt: &Apt, release: &str, busybox: &Path, into: &Path) -> Re
 
     furnish(&root)?;
     run(
-        make(&root, has_null(&root))
+        make(&root, has_null)
             .args(["-C", &format!("/usr/src/{headers}")])
             .args(["M=/build", "modules"]),
         release,
@@ -76,6 +81,23 @@ pub(crate) fn build(apt: &Apt, release: &str, busybox: &Path, into: &Path) -> Re
     cache::remove_dir(&root)
 }
 
+/// Makes the root, and in it a /dev/null, if that can be one that works; if not, an empty file to mount one on.
+fn begin(root: &Path) -> Result<bool> {
+    let device = root.join("dev");
+    fs::create_dir_all(&device).map_err(Error::io("create", &device))?;
+    let null = device.join("null");
+    let mode = Mode::from_raw_mode(0o666);
+    let made = mknodat(CWD, &null, FileType::CharacterDevice, mode, makedev(1, 3));
+    // On a file system that is mounted without devices it cannot be opened.
+    if made.is_ok() && OpenOptions::new().write(true).open(&null).is_ok() {
+        return Ok(true);
+    }
+    // There is none if it could not be made.
+    let _ = fs::remove_file(&null);
+    write(&null, "")?;
+    Ok(false)
+}
+
 /// What the packages' own scripts would have set up.
 fn furnish(root: &Path) -> Result<()> {
     let links =
@@ -84,26 +106,12 @@ fn furnish(root: &Path) -> Result<()> {
         let link = root.join(name);
         symlink(to, &link).map_err(Error::io("link", &link))?;
     }
-    for name in ["tmp", "dev"] {
-        let directory = root.join(name);
-        fs::create_dir(&directory).map_err(Error::io("create", &directory))?;
-    }
-    Ok(())
+    let temporary = root.join("tmp");
+    fs::create_dir(&temporary).map_err(Error::io("create", &temporary))
 }
 
-/// Whether the root could be given a /dev/null that works; if not, an empty file to mount one on.
-fn has_null(root: &Path) -> bool {
-    let null = root.join("dev/null");
-    let mode = Mode::from_raw_mode(0o666);
-    let made = mknodat(CWD, &null, FileType::CharacterDevice, mode, makedev(1, 3));
-    // On a file system that is mounted without devices it cannot be opened.
-    if made.is_ok() && OpenOptions::new().write(true).open(&null).is_ok() {
-        return true;
-    }
-    let _ = fs::remove_file(&null);
-    // Mounting on it tells if this fails.
-    let _ = fs::write(&null, "");
-    false
+fn in_namespaces(unshare: &mut Command) -> &mut Command {
+    unshare.args(["--user", "--map-root-user", "--mount"])
 }
 
 /// make in the root: as root of the machine, or as one of a user namespace, which can mount.
@@ -111,7 +119,7 @@ fn make(root: &Path, has_null: bool) -> Command {
     let mut command = Command::new("unshare");
     if !has_null {
         let script = r#"mount --bind /dev/null "$0/dev/null" && exec unshare "$@""#;
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).arg(root);
+        in_namespaces(&mut command).args(["sh", "-c", script]).arg(root);
     }
     command.arg("--root").arg(root).args(["--wd=/", "make"]);
     // mount is found by the machine's path. The architecture would be asked of dpkg.
