@@ -62,6 +62,8 @@ struct Registers {
 struct Edu {
     registers: Registers,
     buffer: SharedMemory,
+    /// Whether a client has had `buffer`.
+    is_used: bool,
 }
 
 impl Edu {
@@ -74,7 +76,10 @@ impl Edu {
             .intx()
             .msix(VECTORS, BarOffset { bar: 0, offset: 0x800 }, BarOffset { bar: 0, offset: 0xc00 })
             .capability(Capability::advanced_features()); // a guest can reset it
-        Ok((description, Box::new(Self { registers: Registers::default(), buffer })))
+        Ok((
+            description,
+            Box::new(Self { registers: Registers::default(), buffer, is_used: false }),
+        ))
     }
 
     fn load(&self, offset: u64) -> u32 {
@@ -175,6 +180,14 @@ impl VfioDevice for Edu {
             eprintln!("edu: the buffer cannot be used: {errno}");
         }
         self.sync(cx);
+    }
+
+    fn open(&mut self, cx: &mut Context) -> Result<(), Errno> {
+        if std::mem::replace(&mut self.is_used, true) {
+            self.buffer = SharedMemory::new("edu-buffer", BUFFER_SIZE.into())?;
+            cx.replace_memory(2, self.buffer.clone())?;
+        }
+        Ok(())
     }
 
     fn reset(&mut self, _cx: &mut Context) {

@@ -104,7 +104,8 @@ impl TypedValueParser for DeviceSpecParser {
         _: Option<&Arg>,
         value: &OsStr,
     ) -> Result<DeviceSpec, Error> {
-        DeviceSpec::parse(&value.to_string_lossy())
+        let text = value.to_str().ok_or("a device is said in UTF-8".to_owned());
+        text.and_then(DeviceSpec::parse)
             .map_err(|what| Error::raw(ErrorKind::InvalidValue, what).with_cmd(command))
     }
 

@@ -53,9 +53,12 @@ const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Ends the program in a while, although its loop does not. To say so may take for ever, and is not waited for.
 fn give_up_later() {
-    thread::spawn(|| {
+    // Without a thread nobody gives up.
+    let _ = thread::Builder::new().name("give up".into()).spawn(|| {
         thread::sleep(LAST_PATIENCE);
-        thread::spawn(|| complain(format_args!("no end came within {LAST_PATIENCE:?}; giving up")));
+        let _ = thread::Builder::new().spawn(|| {
+            complain(format_args!("no end came within {LAST_PATIENCE:?}; giving up"));
+        });
         thread::sleep(Duration::from_millis(200));
         process::exit(1);
     });

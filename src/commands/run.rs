@@ -14,27 +14,27 @@ use std::{fs, io, thread};
 use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, pidfd_open, pidfd_send_signal};
 use rustix::termios::tcgetpgrp;
 use tempfile::TempDir;
+use vfio_device::Device;
 use vfio_user_server::{Endpoint, EventLoop, Listener, qemu_device};
 
 use crate::cli;
 use crate::control::{Bound, Known};
+use crate::device_spec::DeviceSpec;
 use crate::errors::{complain, plain};
 use crate::parents::Parents;
 use crate::signals::{self, Ending};
 
 pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
+    // Files that they are made of may be waited for: until those are there, signals have their usual effect.
+    let devices = create_all(&options.devices)?;
     let ending = Ending::new()?;
-    let parents = Parents::new();
     let mut event_loop = EventLoop::new(options.polling.most())?;
     let control = Bound::new(options.control.control_path.as_deref())?;
     let directory = private_directory()?;
     let mut command = command(&options)?;
     let (mut endpoints, mut known) = (Vec::new(), Vec::new());
-    for (number, spec) in options.devices.iter().enumerate() {
+    for (number, (spec, device)) in options.devices.iter().zip(devices).enumerate() {
         let socket = directory.path().join(format!("{number}-{}.sock", spec.kind));
-        let device = parents.create(spec).map_err(|error| {
-            format!("device {} of {}: {error}", number + 1, options.devices.len())
-        })?;
         let argument = qemu_device(&socket).ok_or_else(|| {
             format!("{}: QEMU can only be told paths that are UTF-8", socket.display())
         })?;
@@ -59,6 +59,14 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
         }
     }
     Ok(exit_code(status.recv()??))
+}
+
+fn create_all(specs: &[DeviceSpec]) -> Result<Vec<Device>, String> {
+    let (parents, count) = (Parents::new(), specs.len());
+    let create = |(number, spec)| {
+        parents.create(spec).map_err(|error| format!("device {number} of {count}: {error}"))
+    };
+    (1..).zip(specs).map(create).collect()
 }
 
 /// A directory that nobody else can look into, gone at the end.

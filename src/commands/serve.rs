@@ -17,8 +17,9 @@ use crate::signals::{self, Ending};
 pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
     // Before anything here is opened, which might get the number that `--fd` names.
     let inherited = options.socket.fd.map(inherited::take).transpose()?;
-    let ending = Ending::new()?;
+    // A file that it is made of may be waited for: until it is there, signals have their usual effect.
     let device = Parents::new().create(&options.device)?;
+    let ending = Ending::new()?;
     let label = device.object().to_string();
     let source = Source::new(inherited, options.socket.socket_path)?;
 

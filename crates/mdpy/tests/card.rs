@@ -184,6 +184,7 @@ fn the_test_pattern_is_the_sample_s_after_creation_and_after_a_reset() {
 
         device.region_write(BAR0, 0, &vec![0xaa; kind.memory as usize]).unwrap();
         device.reset();
+        assert_eq!(plane(&device).generation, 0, "pixels are no other picture");
         let reset = read(&mut device, BAR0, 0, kind.memory as usize);
         assert_eq!(md5(&reset[..kind.size()]), kind.visible, "{}", kind.name);
         assert!(reset[kind.size()..].iter().all(|byte| *byte == 0xaa), "only the picture");
@@ -245,6 +246,14 @@ fn the_picture_persists_but_the_next_client_has_it_in_memory_of_its_own() {
     let mut seen = [0; 5];
     kept.memory.read(0x7f_0000, &mut seen).unwrap();
     assert_eq!(&seen, b"again", "and unseen");
+
+    // Viewers see what the present client's guest draws, and the next one finds it.
+    let second = plane(&device);
+    second.memory.read(0x7f_0000, &mut seen).unwrap();
+    assert_eq!(&seen, b"other");
+    device.close();
+    device.open(OpenMode::Exclusive).unwrap();
+    assert_eq!(read(&mut device, BAR0, 0x7f_0000, 5), b"other");
 }
 
 #[test]

@@ -341,6 +341,9 @@ impl Connection {
             ),
             Err(refusal) => {
                 stats.refused += 1;
+                if let Refusal::NotOpened { errno } = refusal {
+                    stats.not_opened = Some(vfio_device::Errno::from_raw_os_error(errno));
+                }
                 log::debug!(
                     "{}: {}: refused command {}: {refusal}",
                     device.object(),

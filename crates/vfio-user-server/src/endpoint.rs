@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use log::Level;
 use rustix::event::epoll::{self, EventFlags};
 use vfio_device::{Device, DeviceRef, Interest, SourceId, Unregister};
 
@@ -181,7 +182,7 @@ impl Endpoint {
         let starved_before = std::mem::replace(&mut self.starved, greeted.is_err());
         if let Err(error) = greeted {
             // Out of descriptors or memory: whoever waits goes on waiting, and we do not spin on it. To be said once.
-            let level = if starved_before { log::Level::Debug } else { log::Level::Warn };
+            let level = if starved_before { Level::Debug } else { Level::Warn };
             log::log!(
                 level,
                 "{}: cannot take a client on: {error}; trying again every {REST:?}",
@@ -232,6 +233,11 @@ impl Endpoint {
         let flow = client.connection.attend(&mut self.device, scratch, watch);
         let is_open = client.connection.is_open();
         self.stats.clients += u64::from(is_open && !was_open);
+        if let Some(errno) = self.stats.not_opened.take() {
+            let name = self.device.object();
+            let line = format_args!("{name}: {} cannot open it: {errno}", client.connection);
+            self.coming_and_going.say(Level::Warn, line);
+        }
         let interest = match flow {
             Flow::Goes { blocked: false } => EventFlags::IN,
             Flow::Goes { blocked: true } => EventFlags::OUT,
@@ -252,7 +258,7 @@ impl Endpoint {
         }
         if is_open && !was_open {
             let text = format!("{} is using the device", client.connection);
-            self.tell(&text);
+            self.tell(Level::Info, &text);
             return Some(Event::ClientCame);
         }
         None
@@ -292,20 +298,13 @@ impl Endpoint {
             return None;
         }
         self.device.close();
-        self.tell(&format!("{} has left", client.connection));
+        self.tell(Level::Info, &format!("{} has left", client.connection));
         Some(Event::ClientLeft)
     }
 
     /// Says what clients do, which a client can do often.
-    fn tell(&mut self, text: &str) {
-        let name = self.device.object();
-        match self.coming_and_going.admit(Instant::now()) {
-            Some(0) => log::info!("{name}: {text}"),
-            Some(held_back) => {
-                log::info!("{name}: {text} ({held_back} lines like it were left out)")
-            }
-            None => log::debug!("{name}: {text}"),
-        }
+    fn tell(&mut self, level: Level, text: &str) {
+        self.coming_and_going.say(level, format_args!("{}: {text}", self.device.object()));
     }
 
     fn source_ready(&mut self, id: u32, flags: EventFlags) {

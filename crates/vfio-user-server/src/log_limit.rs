@@ -1,6 +1,9 @@
 //! How much a client can have written to the log.
 
+use std::fmt;
 use std::time::{Duration, Instant};
+
+use log::Level;
 
 /// Lines in a row.
 const MOST: u32 = 10;
@@ -20,8 +23,19 @@ impl LogLimit {
         Self { since: Instant::now(), lines: 0, held_back: 0 }
     }
 
+    /// Writes a line, at level debug if there have been too many.
+    pub(crate) fn say(&mut self, level: Level, line: fmt::Arguments<'_>) {
+        match self.admit(Instant::now()) {
+            Some(0) => log::log!(level, "{line}"),
+            Some(held_back) => {
+                log::log!(level, "{line} ({held_back} lines like it were left out)");
+            }
+            None => log::debug!("{line}"),
+        }
+    }
+
     /// Whether one more line may be written at `now`; with how many were held back before it.
-    pub(crate) fn admit(&mut self, now: Instant) -> Option<u64> {
+    fn admit(&mut self, now: Instant) -> Option<u64> {
         if now.duration_since(self.since) >= PERIOD {
             (self.since, self.lines) = (now, 0);
         }

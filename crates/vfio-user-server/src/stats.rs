@@ -1,5 +1,7 @@
 //! What an endpoint counts.
 
+use vfio_device::Errno;
+
 use crate::command::Command;
 
 /// One more than the highest number of a command; what has none is counted at 0, which no command has.
@@ -12,6 +14,8 @@ pub struct Stats {
     pub(crate) refused: u64,
     pub(crate) received: u64,
     pub(crate) sent: u64,
+    /// Why the device could not be opened for a client, until that has been said.
+    pub(crate) not_opened: Option<Errno>,
     messages: [u64; NUMBERS],
 }
 

@@ -1,7 +1,8 @@
 //! Faults at work: who acts, and what the log says of it.
 
 use std::fmt;
-use std::time::Instant;
+
+use log::Level;
 
 use super::{Fault, What};
 use crate::log_limit::LogLimit;
@@ -43,12 +44,8 @@ impl Acting {
         fault.count.acted = fault.count.acted.saturating_add(1);
         let (name, seen) = (&self.name, fault.count.seen);
         let (client, colon) = client.map_or(("", ""), |client| (client, ": "));
-        let text = format_args!("{name}: {client}{colon}fault {fault}: {what}, match {seen}");
-        match self.log.admit(Instant::now()) {
-            Some(0) => log::info!("{text}"),
-            Some(held_back) => log::info!("{text} ({held_back} lines like it were left out)"),
-            None => log::debug!("{text}"),
-        }
+        let line = format_args!("{name}: {client}{colon}fault {fault}: {what}, match {seen}");
+        self.log.say(Level::Info, line);
         Some(effect)
     }
 }
