@@ -29,6 +29,11 @@ const STATUS_OF_SERVE: [Entry; 3] = [
     ("1", "Something failed, or the end did not come within 5 s of the signal."),
     ("2", "The command line is wrong. Nothing was done."),
 ];
+const STATUS_OF_WAIT: [Entry; 3] = [
+    ("0", "All conditions held at once."),
+    ("1", "They did not in time, or something failed."),
+    ("2", "The command line is wrong. Nothing was done."),
+];
 const STATUS_OF_RUN: [Entry; 5] = [
     ("N", "That of the command."),
     ("126", "The command cannot be run."),
@@ -97,6 +102,7 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     let (status, variables, files): (&[Entry], &[Entry], &[Entry]) = match command.get_name() {
         "mdev-user" => (&STATUS, &[LOG, RUNTIME], &[]),
         "serve" => (&STATUS_OF_SERVE, &[LOG], &[]),
+        "wait" => (&STATUS_OF_WAIT, &[], &[]),
         "run" => (&STATUS_OF_RUN, &[LOG, RUNTIME], &[SOCKETS]),
         _ => (&STATUS, &[], &[]),
     };

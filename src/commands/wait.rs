@@ -49,26 +49,25 @@ struct Seen {
     /// Its hash, if that is asked for.
     hash: Option<String>,
     stability: Option<Stability>,
-    rest: Duration,
 }
 
 impl Seen {
     fn new(options: &cli::Wait) -> Self {
         let stability = options.stable.map(|time| Stability::new(time, options.ignore.clone()));
-        Self { frame: None, hash: None, stability, rest: Duration::ZERO }
+        Self { frame: None, hash: None, stability }
     }
 
     /// Looks once more. Returns whether all is as it should be.
     fn look(&mut self, viewer: &mut Viewer, options: &cli::Wait) -> Result<bool, Box<dyn Error>> {
         let Some(frame) = viewer.look()? else {
-            (self.frame, self.rest) = (None, Duration::ZERO);
+            self.frame = None;
             self.stability.iter_mut().for_each(Stability::lose);
             return Ok(false);
         };
         let now = Instant::now();
         let is_stable = self.stability.as_mut().is_none_or(|stability| {
-            self.rest = stability.see(&frame, now);
-            stability.is_enough(self.rest)
+            stability.see(&frame, now);
+            stability.is_enough()
         });
         if options.hash.is_some() && self.frame.as_ref() != Some(&frame) {
             self.hash = Some(frame.hash());
@@ -100,10 +99,13 @@ impl Seen {
         if options.not_blank && frame.is_blank(&options.ignore) {
             saw += ", of one colour";
         }
-        let stability = self.stability.as_ref().filter(|it| !it.is_enough(self.rest));
+        let stability = self.stability.as_ref().filter(|it| !it.is_enough());
         if let (Some(needed), Some(stability)) = (options.stable, stability) {
-            saw +=
-                &format!(", stable for {} ms of {} ms", self.rest.as_millis(), needed.as_millis());
+            saw += &format!(
+                ", stable for {} ms of {} ms",
+                stability.rest().as_millis(),
+                needed.as_millis()
+            );
             if let Some(place) = stability.disturbed {
                 saw += &format!(" since a change at {place}");
             }

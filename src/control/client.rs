@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
@@ -90,7 +90,12 @@ impl Client {
     fn read_line(&self) -> Result<(Vec<u8>, Option<OwnedFd>), Error> {
         let (mut line, mut fd) = (Vec::new(), None);
         let mut buffer = [0; 4096];
+        // A server can also be slow on purpose, byte by byte.
+        let begun = Instant::now();
         loop {
+            if begun.elapsed() > self.patience {
+                return Err(self.silent(&io::ErrorKind::WouldBlock.into()));
+            }
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let received = retry_on_intr(|| {
@@ -122,7 +127,7 @@ impl Client {
 
     fn silent(&self, error: &io::Error) -> Error {
         let why = match error.kind() {
-            io::ErrorKind::WouldBlock => format!("nothing came within {:?}", self.patience),
+            io::ErrorKind::WouldBlock => format!("no answer came within {:?}", self.patience),
             _ => plain(error),
         };
         Error::Silent { path: self.path.clone(), why }

@@ -11,7 +11,7 @@ use vfio_user_server::{Endpoint, EndpointId, EventLoop, LoopHandle};
 use super::reply::Failure;
 
 /// How long the loop may take to answer. It answers between two accesses of a guest.
-const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 200 } else { 5000 });
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A device on the loop, by what does not change. A reference to it would keep it from being released.
 #[derive(Clone, Debug)]
@@ -41,11 +41,12 @@ impl Known {
 pub struct Devices {
     event_loop: LoopHandle,
     known: Vec<Known>,
+    patience: Duration,
 }
 
 impl Devices {
     pub fn new(event_loop: LoopHandle, known: Vec<Known>) -> Self {
-        Self { event_loop, known }
+        Self { event_loop, known, patience: PATIENCE }
     }
 
     pub fn all(&self) -> &[Known] {
@@ -79,15 +80,15 @@ impl Devices {
             let ask = AssertUnwindSafe(|| event_loop.get(id).map(what));
             let _ = sender.try_send(catch_unwind(ask).map_err(|_| ()));
         });
-        let node = &device.node;
-        match receiver.recv_timeout(PATIENCE) {
+        let (node, patience) = (&device.node, self.patience);
+        match receiver.recv_timeout(patience) {
             Ok(Ok(Some(answer))) => Ok(answer),
             Ok(Ok(None)) => {
                 Err(Failure::new(Errno::NODEV, format!("{node} is not served any more")))
             }
             Ok(Err(())) => Err(Failure::new(Errno::NODEV, format!("{node} failed at this"))),
             Err(RecvTimeoutError::Timeout) => {
-                let why = format!("the server did not come to it within {PATIENCE:?}");
+                let why = format!("the server did not come to it within {patience:?}");
                 Err(Failure::new(Errno::AGAIN, why))
             }
             Err(RecvTimeoutError::Disconnected) => {
@@ -139,7 +140,8 @@ mod tests {
 
     #[test]
     fn a_loop_that_does_not_come_to_it_is_not_waited_for() {
-        let (event_loop, devices, _client) = shy();
+        let (event_loop, mut devices, _client) = shy();
+        devices.patience = Duration::from_millis(200);
         let result = devices.ask(devices.named(None).unwrap(), |_| ());
         assert_eq!(
             failure(result),

@@ -6,6 +6,8 @@ use super::{Frame, Rect};
 
 /// The largest cell of Linux's console fonts (TER16x32), in which a text cursor blinks.
 const CELL: (u32, u32) = (16, 32);
+/// A machine that is too busy to look has not seen rest: what moves looks still to who looks twice.
+const LEAST_LOOKS: u32 = 5;
 
 /// Watches for a picture that does not change, but for a text cursor: whatever happens within one text cell, as long as
 /// it has two contents and no third.
@@ -16,6 +18,9 @@ pub struct Stability {
     still: Option<(Frame, Instant)>,
     /// Its other content.
     other: Option<Frame>,
+    /// How long that has been so, and how often it was looked at.
+    rest: Duration,
+    looks: u32,
     /// Where it last differed from what is no cursor.
     pub disturbed: Option<Rect>,
 }
@@ -23,16 +28,25 @@ pub struct Stability {
 impl Stability {
     /// Asks for `needed` without a change outside of `ignored`.
     pub fn new(needed: Duration, ignored: Vec<Rect>) -> Self {
-        Self { needed, ignored, still: None, other: None, disturbed: None }
+        Self {
+            needed,
+            ignored,
+            still: None,
+            other: None,
+            rest: Duration::ZERO,
+            looks: 0,
+            disturbed: None,
+        }
     }
 
     /// There is no picture now.
     pub fn lose(&mut self) {
         (self.still, self.other) = (None, None);
+        (self.rest, self.looks) = (Duration::ZERO, 0);
     }
 
-    /// Looks at the picture as it was at `now`. Returns for how long it has been at rest.
-    pub fn see(&mut self, frame: &Frame, now: Instant) -> Duration {
+    /// Looks at the picture as it was at `now`.
+    pub fn see(&mut self, frame: &Frame, now: Instant) {
         if let Some((still, since)) = &self.still {
             let change = frame.difference(still, &self.ignored);
             let is_calm = match (change, &self.other) {
@@ -45,18 +59,25 @@ impl Stability {
                 }
             };
             if is_calm {
-                return now.saturating_duration_since(*since);
+                self.rest = now.saturating_duration_since(*since);
+                self.looks += 1;
+                return;
             }
             self.disturbed = change;
         }
+        self.lose();
         self.still = Some((frame.clone(), now));
-        self.other = None;
-        Duration::ZERO
+        self.looks = 1;
     }
 
-    /// Whether that is long enough.
-    pub fn is_enough(&self, rest: Duration) -> bool {
-        rest >= self.needed
+    /// For how long it has been at rest.
+    pub fn rest(&self) -> Duration {
+        self.rest
+    }
+
+    /// Whether that is long enough, and was seen often enough.
+    pub fn is_enough(&self) -> bool {
+        self.rest >= self.needed && self.looks >= LEAST_LOOKS
     }
 }
 
@@ -87,7 +108,11 @@ mod tests {
         let mut stability = Stability::new(Duration::from_millis(300), ignored);
         let start = Instant::now();
         let times = (0..).map(|number| start + number * Duration::from_millis(100));
-        times.zip(pictures).map(|(time, frame)| stability.see(frame, time).as_millis()).collect()
+        let rest = |(time, frame)| {
+            stability.see(frame, time);
+            stability.rest().as_millis()
+        };
+        times.zip(pictures).map(rest).collect()
     }
 
     #[test]
@@ -148,9 +173,24 @@ mod tests {
         let (start, frame) = (Instant::now(), picture(&[]));
         stability.see(&frame, start);
         stability.lose();
-        let later = start + Duration::from_secs(9);
-        assert_eq!(stability.see(&frame, later), Duration::ZERO);
-        assert!(!stability.is_enough(Duration::from_millis(299)));
-        assert!(stability.is_enough(Duration::from_millis(300)));
+        stability.see(&frame, start + Duration::from_secs(9));
+        assert_eq!(stability.rest(), Duration::ZERO);
+    }
+
+    #[test]
+    fn enough_is_the_time_and_five_looks() {
+        // Milliseconds at which it is looked at, and whether that is enough of 300.
+        for (looks, enough) in [
+            (&[0, 100, 200, 250, 299][..], false),
+            (&[0, 100, 200, 250, 300], true),
+            (&[0, 1000, 2000, 3000], false),
+            (&[0, 1000, 2000, 3000, 4000], true),
+            (&[], false),
+        ] {
+            let mut stability = Stability::new(Duration::from_millis(300), Vec::new());
+            let (start, frame) = (Instant::now(), picture(&[]));
+            looks.iter().for_each(|at| stability.see(&frame, start + Duration::from_millis(*at)));
+            assert_eq!(stability.is_enough(), enough, "{looks:?}");
+        }
     }
 }

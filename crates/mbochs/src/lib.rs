@@ -45,7 +45,7 @@ impl Mbochs {
     /// Makes a device of a type with these options; [`MdevDriver::init`] is the same with none.
     ///
     /// # Errors
-    /// `EINVAL` for a type that is not one of ours, or [options](Options::check) that it cannot have; `ENOSPC` if the
+    /// `EINVAL` for a type that is not one of ours, or not the one that the mdev has, or [options](Options::check) that it cannot have; `ENOSPC` if the
     /// pool has too little left; what [`SharedMemory::new`] answered. Nothing is left behind.
     pub fn make(
         &self,
@@ -53,7 +53,10 @@ impl Mbochs {
         options: &Options,
         init: &mut Init<'_>,
     ) -> Result<Made, Errno> {
-        let _ = init;
+        // It would be known, and counted, as one type and be another.
+        if init.kind().is_some_and(|mdev| mdev != kind) {
+            return Err(Errno::INVAL);
+        }
         let model = Model::of(kind).ok_or(Errno::INVAL)?;
         let edid = options.edid(kind).map_err(|_| Errno::INVAL)?;
         let share = self.pool.reserve(model.megabytes)?;

@@ -7,7 +7,7 @@ use thiserror::Error;
 use crate::Errno;
 use crate::description::Description;
 use crate::device::Device;
-use crate::mdev::MdevObject;
+use crate::mdev::{MdevObject, MdevType};
 use crate::object::{DeviceRef, DeviceSet, Vfio};
 use crate::ops::VfioDevice;
 use crate::validate::DescriptionError;
@@ -18,12 +18,18 @@ pub struct Init<'a> {
     vfio: &'a Vfio,
     index: u32,
     set: &'a mut Option<Arc<DeviceSet>>,
+    kind: Option<MdevType>,
 }
 
 impl Init<'_> {
     /// The index that the device will have.
     pub fn index(&self) -> u32 {
         self.index
+    }
+
+    /// The type that the device will have, if it is an mdev.
+    pub fn kind(&self) -> Option<&MdevType> {
+        self.kind.as_ref()
     }
 
     /// Makes the device a member of the set named by `key`: `open` and `close` of its members do not overlap. Without
@@ -86,8 +92,9 @@ impl Vfio {
         let held = self.take_index()?;
         let index = held.index;
         let mut set = None;
+        let kind = mdev.as_ref().map(|mdev| *mdev.kind());
         // On failure the set goes, then the index, by their own `Drop`.
-        let (description, ops) = init(&mut Init { vfio: self, index, set: &mut set })?;
+        let (description, ops) = init(&mut Init { vfio: self, index, set: &mut set, kind })?;
         match description.build() {
             Ok(built) => Ok(Device::new(DeviceRef::new(held, set, mdev), built, ops)),
             Err(error) => {

@@ -70,6 +70,7 @@ impl Device {
                 config: built.config.unwrap_or_else(|| ConfigSpace::new(0)),
                 dma: Dma::new(built.does_dma),
                 regions: built.regions,
+                is_opening: false,
             },
             controls: built.controls,
             is_pci,
@@ -116,13 +117,15 @@ impl Device {
         self.users.push(registration);
         self.publish_open_count();
         // Within `open` the count is 1 already, as in the kernel, and as it is within `close`.
-        if !in_use
-            && let Some(ops) = &mut self.ops
-            && let Err(errno) = ops.open(&mut self.cx)
-        {
-            self.users.clear();
-            self.publish_open_count();
-            return Err(errno);
+        if !in_use && let Some(ops) = &mut self.ops {
+            self.cx.is_opening = true;
+            let opened = ops.open(&mut self.cx);
+            self.cx.is_opening = false;
+            if let Err(errno) = opened {
+                self.users.clear();
+                self.publish_open_count();
+                return Err(errno);
+            }
         }
         self.mode = mode;
         Ok(())

@@ -17,9 +17,10 @@ pub struct Plane {
     pub stride: u32,
     /// Where in `memory` the first row begins, in bytes.
     pub offset: u64,
-    /// Bytes from there that belong to the picture.
+    /// Bytes from there that the display has for it: the picture's at least, which are `stride * (height - 1)` and a row of
+    /// pixels.
     pub size: u64,
-    /// Rises whenever any of the above changes.
+    /// Rises whenever any other field changes, `memory` included; not with the pixels.
     pub generation: u64,
     /// What the picture lies in.
     pub memory: SharedMemory,

@@ -1,10 +1,15 @@
 //! Memory that the device, the client, the guest and a viewer share.
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate,
+    memfd_create, open,
+};
+use rustix::process::{Resource, getrlimit};
 use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
 
 use crate::Errno;
@@ -24,18 +29,35 @@ const PAGE: usize = 4096;
 ///
 /// Cloning shares the memory; it lives until the last clone (and the last foreign mapping) has gone.
 #[derive(Clone, Debug)]
-pub struct SharedMemory {
-    mapping: Arc<MmapRegion>,
+pub struct SharedMemory(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    mapping: MmapRegion,
     file: Arc<File>,
+    /// The same, open for reading only.
+    reader: Result<OwnedFd, Errno>,
     read_only: bool,
+    is_given_up: AtomicBool,
+}
+
+impl Drop for Inner {
+    /// What was given up goes although somebody has kept its fd: else a client that comes again and again would pile
+    /// memory up that this process has populated. (Read-only memory cannot be emptied.)
+    fn drop(&mut self) {
+        if *self.is_given_up.get_mut() {
+            let all = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            let _ = fallocate(&self.file, all, 0, self.mapping.size() as u64);
+        }
+    }
 }
 
 impl SharedMemory {
     /// Creates `size` bytes of zeroes. `name` shows in `/proc/PID/maps`, for people.
     ///
     /// # Errors
-    /// `EINVAL` for size 0 or one that the address space cannot hold, else what `memfd_create`, `ftruncate` or `mmap`
-    /// answered (`EMFILE`, `ENOMEM`, ...).
+    /// `EINVAL` for size 0 or one that the address space cannot hold, `EFBIG` beyond the process's RLIMIT_FSIZE, else what
+    /// `memfd_create`, `ftruncate` or `mmap` answered (`EMFILE`, `ENOMEM`, ...).
     pub fn new(name: &str, size: u64) -> Result<Self, Errno> {
         Self::create(name, size, false)
     }
@@ -54,16 +76,24 @@ impl SharedMemory {
         if length == 0 {
             return Err(Errno::INVAL);
         }
+        // Beyond the limit `ftruncate` would end the process by SIGXFSZ.
+        if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit < size) {
+            return Err(Errno::FBIG);
+        }
         let fd = memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&fd, size)?;
         fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW)?;
+        // Now, as whoever is handed the fd can change who may open it.
+        let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        let reader = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
         let file = Arc::new(File::from(fd));
         let mapping = MmapRegion::from_file(FileOffset::from_arc(Arc::clone(&file), 0), length)
             .map_err(|_| Errno::NOMEM)?;
         // Our own mapping was there first, and stays writable.
         let write = if read_only { SealFlags::FUTURE_WRITE } else { SealFlags::empty() };
         fcntl_add_seals(&file, write | SealFlags::SEAL)?;
-        Ok(Self { mapping: Arc::new(mapping), file, read_only })
+        let is_given_up = AtomicBool::new(false);
+        Ok(Self(Arc::new(Inner { mapping, file, reader, read_only, is_given_up })))
     }
 
     /// Another memory with the same bytes, which is its holder's alone until its fd is handed on. Pages of zeroes are not
@@ -72,13 +102,13 @@ impl SharedMemory {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn duplicate(&self, name: &str) -> Result<Self, Errno> {
-        let other = Self::create(name, self.size(), self.read_only)?;
+        let other = Self::create(name, self.size(), self.0.read_only)?;
         let mut page = [0; PAGE];
         for offset in (0..self.size()).step_by(PAGE) {
             let length = usize::try_from(self.size() - offset).map_or(PAGE, |left| left.min(PAGE));
             let page = page.get_mut(..length).ok_or(Errno::INVAL)?;
             // Not through the mapping: that would populate what is read.
-            if rustix::io::pread(&self.file, &mut *page, offset)? != length {
+            if rustix::io::pread(self.fd(), &mut *page, offset)? != length {
                 return Err(Errno::IO);
             }
             if page.iter().any(|byte| *byte != 0) {
@@ -88,24 +118,37 @@ impl SharedMemory {
         Ok(other)
     }
 
+    /// Lets go of it for good: when the last clone has gone, no page is left, whoever else has its fd.
+    pub(crate) fn give_up(&self) {
+        self.0.is_given_up.store(true, Ordering::Relaxed);
+    }
+
     /// Whether those who are handed its fd can only read it.
     pub fn is_read_only(&self) -> bool {
-        self.read_only
+        self.0.read_only
     }
 
     /// Size in bytes.
     pub fn size(&self) -> u64 {
-        self.mapping.size() as u64
+        self.0.mapping.size() as u64
     }
 
     /// The whole of it, for volatile access.
     pub fn slice(&self) -> VolatileSlice<'_> {
-        self.mapping.as_volatile_slice()
+        self.0.mapping.as_volatile_slice()
     }
 
     /// The memfd, to be sent to a client.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.0.file.as_fd()
+    }
+
+    /// The memfd opened for reading only, to be sent to a viewer.
+    ///
+    /// # Errors
+    /// Why it could not be opened so when the memory was made, which takes `/proc`.
+    pub fn reader(&self) -> Result<BorrowedFd<'_>, Errno> {
+        self.0.reader.as_ref().map(AsFd::as_fd).map_err(|errno| *errno)
     }
 
     /// Copies the bytes at `offset` into `data`.

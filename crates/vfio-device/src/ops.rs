@@ -19,17 +19,23 @@ pub struct Context {
     /// The memory that the client lets the device read and write: guest memory.
     pub dma: Dma,
     pub(crate) regions: Vec<Region>,
+    /// Whether `open` runs.
+    pub(crate) is_opening: bool,
 }
 
 impl Context {
-    /// From now on the mapped bytes of a region lie in `memory`. For [`open`](VfioDevice::open), before the client has
-    /// asked for the region: whoever was handed the earlier memory keeps that, and cannot see or disturb what is in the
-    /// new one.
+    /// From now on the mapped bytes of a region lie in `memory`. For a device that is opened again: whoever was handed the
+    /// earlier memory keeps that, cannot see or disturb what is in the new one, and finds no byte in the old one as soon
+    /// as nobody in this process has a clone of it.
     ///
     /// # Errors
-    /// `EINVAL` if the region has no mapped bytes, or if the earlier memory has another size, or another answer to
-    /// whether clients may write it. Nothing has changed then.
+    /// `EBUSY` outside of [`open`](VfioDevice::open): a client has mapped what is there. `EINVAL` if the region has no
+    /// mapped bytes, or if the earlier memory has another size, or another answer to whether clients may write it.
+    /// Nothing has changed then.
     pub fn replace_memory(&mut self, region: u32, memory: SharedMemory) -> Result<(), Errno> {
+        if !self.is_opening {
+            return Err(Errno::BUSY);
+        }
         let region = self.regions.get_mut(region as usize).ok_or(Errno::INVAL)?;
         region.replace_memory(memory)
     }

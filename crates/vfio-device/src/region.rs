@@ -126,7 +126,7 @@ impl Region {
         if !is_alike {
             return Err(Errno::INVAL);
         }
-        *present = memory;
+        std::mem::replace(present, memory).give_up();
         Ok(())
     }
 

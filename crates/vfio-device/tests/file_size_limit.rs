@@ -5,7 +5,9 @@
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use vfio_device::{Context, Description, DmaRange, Errno, OpenMode, Vfio, VfioDevice};
+use vfio_device::{
+    Context, Description, DmaRange, Errno, OpenMode, SharedMemory, Vfio, VfioDevice,
+};
 
 /// At a reset it reads and writes its client's memory.
 struct Engine;
@@ -21,7 +23,7 @@ impl VfioDevice for Engine {
 }
 
 #[test]
-fn a_limit_for_the_size_of_files_is_none_for_dma() -> Result<(), Errno> {
+fn a_limit_for_the_size_of_files_is_none_for_dma_and_refuses_memory() -> Result<(), Errno> {
     setrlimit(Resource::Fsize, Rlimit { current: Some(1 << 20), maximum: None })?;
     let mut device = Vfio::new().alloc(|_| Ok((Description::other().dma(), Box::new(Engine))))?;
     device.register()?;
@@ -34,5 +36,10 @@ fn a_limit_for_the_size_of_files_is_none_for_dma() -> Result<(), Errno> {
     let range = DmaRange { address: 0, size: 2 << 20, readable: true, writable: true };
     device.dma_map(range, Some((memory, 0)))?;
     device.reset();
+    for refused in [SharedMemory::new("large", 2 << 20), SharedMemory::new("large", (1 << 20) + 1)]
+    {
+        assert_eq!(refused.unwrap_err(), Errno::FBIG);
+    }
+    assert!(SharedMemory::new("small", 1 << 20).is_ok());
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `plane`: where the picture of a device lies, with the memory that it lies in.
 
-use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 
 use serde_json::{Value, json};
 use vfio_device::{Errno, Plane};
@@ -41,12 +41,12 @@ fn fourcc(format: u32) -> String {
     characters.map(|it| if it.is_ascii_graphic() || it == ' ' { it } else { '.' }).iter().collect()
 }
 
-/// The memory, opened anew for reading: a viewer that goes wrong cannot write to it.
+/// The memory, open for reading only: a viewer that goes wrong cannot write to it.
 fn read_only(plane: &Plane) -> Result<OwnedFd, Failure> {
-    let file = File::open(format!("/proc/self/fd/{}", plane.memory.fd().as_raw_fd()));
-    file.map(OwnedFd::from).map_err(|error| {
+    let fd = plane.memory.reader().map_err(io::Error::from);
+    fd.and_then(|fd| fd.try_clone_to_owned()).map_err(|error| {
         let errno = Errno::from_io_error(&error).unwrap_or(Errno::INVAL);
         let why = plain(&error);
-        Failure::new(errno, format!("the memory cannot be handed over, which takes /proc: {why}"))
+        Failure::new(errno, format!("the memory cannot be handed over: {why}"))
     })
 }

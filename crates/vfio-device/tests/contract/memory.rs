@@ -163,6 +163,75 @@ fn memory_is_not_replaced_by_other_than_its_like_nor_where_there_is_none() {
 }
 
 #[test]
+fn memory_is_not_replaced_while_a_client_may_have_mapped_it() {
+    let memory = SharedMemory::new("test", 4096).unwrap();
+    let act = |call: Call<'_>, cx: &mut Context| {
+        let replaced = cx.replace_memory(0, SharedMemory::new("other", 4096).unwrap());
+        let expected = if matches!(call, Call::Open) { Ok(()) } else { Err(Errno::BUSY) };
+        assert_eq!(replaced, expected);
+        Ok(())
+    };
+    let description = plain().bar(0, BarKind::Prefetchable32, Region::mapped(memory));
+    let mut device = alloc(&Vfio::new(), description, Probe::acting(&Log::default(), act));
+    device.register().unwrap();
+    device.open(OpenMode::Exclusive).unwrap();
+    device.reset();
+    device.region_write(7, 4, &[0]).unwrap();
+    device.close();
+}
+
+/// Bytes of memory that a file takes.
+fn populated(fd: &OwnedFd) -> u64 {
+    File::from(fd.try_clone().unwrap()).metadata().unwrap().blocks() * 512
+}
+
+#[test]
+fn a_client_that_comes_again_and_keeps_what_it_was_handed_piles_nothing_up() {
+    let memory = SharedMemory::new("test", 1 << 20).unwrap();
+    let mut device =
+        opening(&memory, |cx| cx.replace_memory(0, SharedMemory::new("next", 1 << 20)?));
+    drop(memory);
+    let mut kept = Vec::new();
+    for _ in 0..5 {
+        device.open(OpenMode::Exclusive).unwrap();
+        device.region_write(0, 0, &[1; 1 << 20]).unwrap();
+        kept.push(sent(device.region(0).unwrap().memory().unwrap()));
+        device.close();
+    }
+    let pages: Vec<_> = kept.iter().map(populated).collect();
+    assert_eq!(pages, [0, 0, 0, 0, 1 << 20]);
+    assert_eq!(rustix::fs::fstat(&kept[0]).unwrap().st_size, 1 << 20, "no access raises SIGBUS");
+    drop(device);
+    assert_eq!(populated(&kept[4]), 1 << 20, "the last picture stays who has it");
+}
+
+#[test]
+fn memory_that_somebody_here_still_looks_at_is_emptied_when_they_have_done() {
+    let memory = SharedMemory::new("test", 8192).unwrap();
+    let mut device = opening(&memory, |cx| cx.replace_memory(0, SharedMemory::new("next", 8192)?));
+    memory.write(4096, b"picture").unwrap();
+    let fd = sent(&memory);
+    device.open(OpenMode::Exclusive).unwrap();
+    let mut seen = [0; 7];
+    memory.read(4096, &mut seen).unwrap();
+    assert_eq!((&seen, populated(&fd)), (b"picture", 4096));
+    drop(memory);
+    assert_eq!(populated(&fd), 0);
+}
+
+#[test]
+fn a_viewer_s_descriptor_reads_alone_whoever_forbids_the_memory_to_be_opened() {
+    let memory = SharedMemory::new("test", 4096).unwrap();
+    rustix::fs::fchmod(sent(&memory), rustix::fs::Mode::empty()).unwrap();
+    memory.write(0, b"seen").unwrap();
+    let reader = memory.reader().unwrap();
+    let mut seen = [0; 4];
+    assert_eq!((rustix::io::pread(reader, &mut seen, 0), &seen), (Ok(4), b"seen"));
+    assert_eq!(rustix::io::pwrite(reader, b"x", 0), Err(Errno::BADF));
+    assert!(fcntl_getfd(reader).unwrap().contains(FdFlags::CLOEXEC));
+}
+
+#[test]
 fn who_kept_the_memory_of_an_earlier_client_neither_sees_nor_disturbs_the_next() {
     let memory = SharedMemory::new("test", 4096).unwrap();
     let mut device = opening(&memory, |cx| cx.replace_memory(0, SharedMemory::new("next", 4096)?));
