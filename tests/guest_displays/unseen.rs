@@ -4,8 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guest_kit::{Builder, FLIP, Tools, program};
-use serde_json::Value;
+use guest_kit::{FLIP, Tools, program};
 
 use crate::display::Display;
 use crate::picture::Picture;
@@ -28,28 +27,28 @@ fn activity(served: &Served) -> (u64, u64) {
     (switches, ticks)
 }
 
-/// Asserts that the server gets no message and does nothing for a while, in which the guest draws.
+/// Asserts that, while the guest draws, the server gets no message, and that there are 3 seconds in which none of its
+/// threads runs. At first one may: for what the question has led to, or because the time is up that QEMU had to say
+/// VERSION.
 #[track_caller]
 fn nothing_happens(served: &Served) {
-    let counters = |info: Value| {
-        (info["counters"]["messages"].clone(), info["counters"]["bytes_received"].clone())
+    let counters = || {
+        let counters = &served.info()["counters"];
+        (counters["messages"].clone(), counters["bytes_received"].clone())
     };
-    let before = counters(served.info());
-    // What the question itself has led to is over soon.
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let before = counters();
+    let deadline = Instant::now() + Duration::from_secs(60);
     let mut last = activity(served);
     loop {
-        thread::sleep(Duration::from_millis(300));
+        thread::sleep(Duration::from_secs(3));
         let now = activity(served);
         if now == last {
             break;
         }
-        assert!(Instant::now() < deadline, "the server does not come to rest: {last:?}, {now:?}");
+        assert!(Instant::now() < deadline, "switches and ticks: {last:?}, then {now:?}");
         last = now;
     }
-    thread::sleep(Duration::from_secs(3));
-    assert_eq!(activity(served), last, "switches and ticks");
-    assert_eq!(counters(served.info()), before);
+    assert_eq!(counters(), before);
 }
 
 /// Waits until the picture has changed twice.
@@ -90,7 +89,7 @@ fn drawing_on_mdpy_costs_the_server_nothing() {
 #[test]
 fn drawing_on_mbochs_costs_the_server_nothing() {
     let served = Served::start_controlled("mbochs-medium", &[]);
-    let guest: Builder = served.guest();
+    let guest = served.guest();
     let guest = guest.kernel_module("bochs").file("/bin/flip", &program(FLIP).unwrap());
     let mut display = Display::boot(guest, "1234:1111", &Picture::random((1, 1), 0));
     display.sh("load bochs; free_console; flip 1280x800 2 7 3600 >/tmp/flip 2>&1 &");
