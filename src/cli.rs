@@ -126,6 +126,10 @@ Examples:
   mdev-user run mtty-2 -- qemu-system-x86_64 -m 512 -nographic disk.img
   mdev-user run mtty-2 mtty-1 -- qemu-system-x86_64 -m 512 -nographic disk.img
     Two cards, in this order on the guest's bus.
+  mdev-user run mbochs-medium,xres=1600,yres=900 --control-path /tmp/control \\
+      -- qemu-system-x86_64 -m 512 -vga none -nographic disk.img
+    A display; `mdev-user screenshot -c /tmp/control OUT.png` shows it. Without
+    -vga none the guest's console is on QEMU's own display.
 
 The devices end with the command: a QEMU that puts itself into the background
 (-daemonize) loses them."
@@ -275,7 +279,8 @@ fn fault(text: &str) -> Result<Fault, FaultError> {
 
 #[derive(Debug, Args)]
 pub struct Run {
-    /// Types of the devices, in the order in which QEMU is to see them
+    /// Types of the devices, in the order in which QEMU is to see them. TYPE,OPTION=VALUE,... gives a device options:
+    /// xres, yres and edid of an mbochs, as `mdev-user help serve` has them
     #[arg(value_name = "TYPE", required = true, value_parser = DeviceSpecParser)]
     pub devices: Vec<DeviceSpec>,
 

@@ -15,12 +15,13 @@ pub fn print(options: &cli::Types) -> Result<ExitCode, Box<dyn Error>> {
     if options.json {
         return print_json(&dump(&parents));
     }
-    let mut out = format!("{:<10} {:>9}  {:<10} NAME\n", "TYPE", "AVAILABLE", "API");
+    let width = Parents::type_names().into_iter().map(str::len).max().unwrap_or(0);
+    let mut out = format!("{:<width$} {:>9}  {:<10} NAME\n", "TYPE", "AVAILABLE", "API");
     for (_, parent) in parents.iter() {
         for kind in parent.types() {
             let available = parent.available_instances(kind);
             let text = kind.description.unwrap_or(kind.pretty_name);
-            out += &format!("{:<10} {available:>9}  {DEVICE_API:<10} {text}\n", kind.name);
+            out += &format!("{:<width$} {available:>9}  {DEVICE_API:<10} {text}\n", kind.name);
         }
     }
     print_text(&out)?;

@@ -214,7 +214,7 @@ fn the_readmes_commands_do_what_it_says() {
     let blocks = blocks(&readme, "sh");
     let commands = blocks.iter().flat_map(|block| block.lines());
     let ours: Vec<_> = commands.filter(|line| line.starts_with("mdev-user ")).collect();
-    assert_eq!(ours.len(), 3, "{ours:?}");
+    assert_eq!(ours.len(), 6, "{ours:?}");
     assert_eq!(ours[0], "mdev-user types");
 
     // A QEMU that only shows what it is given.
@@ -238,6 +238,19 @@ fn the_readmes_commands_do_what_it_says() {
     let said = say(shell(block).env("PATH", &path));
     assert_eq!(socket_of(said.out.lines().last().unwrap()), "/tmp/mtty.sock");
     drop(Program::serve("mtty-2"));
+
+    let said = pasted(ours[3]);
+    let words: Vec<_> = said.out.lines().collect();
+    assert_eq!(said.status, 0, "{said:?}");
+    assert_eq!(words[2..4], ["-vga", "none"]);
+    assert!(socket_of(words[7]).ends_with("mbochs-medium.sock"), "{said:?}");
+    // Those that look are told where nobody is; what they do else, tests/cli/view has.
+    for line in &ours[4..6] {
+        assert!(line.contains(" -c /tmp/control "), "{line}");
+        let said = pasted(&line.replace("--timeout 2m", "--timeout 2s").replace("/tmp/", "/no/"));
+        assert_eq!(said.status, 1, "{said:?}");
+        assert!(said.err.contains("/no/control"), "{said:?}");
+    }
 }
 
 #[test]

@@ -12,8 +12,8 @@ said() { dmesg | sed 's/^\[[^]]*\] //' | grep -e mdpy -e bochs -e '\[drm\]'; }
 # /dev/fb0 as user space finds it: WIDTH,HEIGHT STRIDE BITS
 framebuffer() { cat /sys/class/graphics/fb0/virtual_size /sys/class/graphics/fb0/stride /sys/class/graphics/fb0/bits_per_pixel | xargs; }
 
-# draw FILE: a picture through /dev/fb0. Many lines at once: the kernel takes a write of just one for an empty one.
-draw() { dd if=$1 of=/dev/fb0 bs=1M conv=notrunc 2>/dev/null; }
+# draw FILE: a picture through /dev/fb0, in one write: the kernel misses one that ends a line within which it begins.
+draw() { dd if=$1 of=/dev/fb0 bs=16M conv=notrunc 2>/dev/null; }
 
 # pixel NUMBER: 32 bits of the first BAR, without a driver's help.
 pixel() { devmem $(($(bar 0) + 4 * $1)) 32; }

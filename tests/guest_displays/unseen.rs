@@ -27,9 +27,8 @@ fn activity(served: &Served) -> (u64, u64) {
     (switches, ticks)
 }
 
-/// Asserts that, while the guest draws, the server gets no message, and that there are 3 seconds in which none of its
-/// threads runs. At first one may: for what the question has led to, or because the time is up that QEMU had to say
-/// VERSION.
+/// Asserts that, while the guest draws, the server gets no message, and that in 15 seconds none of its threads runs.
+/// Before that one may: for what the question has led to, or because the time is up that QEMU had to say VERSION.
 #[track_caller]
 fn nothing_happens(served: &Served) {
     let counters = || {
@@ -37,17 +36,10 @@ fn nothing_happens(served: &Served) {
         (counters["messages"].clone(), counters["bytes_received"].clone())
     };
     let before = counters();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    let mut last = activity(served);
-    loop {
-        thread::sleep(Duration::from_secs(3));
-        let now = activity(served);
-        if now == last {
-            break;
-        }
-        assert!(Instant::now() < deadline, "switches and ticks: {last:?}, then {now:?}");
-        last = now;
-    }
+    thread::sleep(Duration::from_secs(6));
+    let start = activity(served);
+    thread::sleep(Duration::from_secs(15));
+    assert_eq!(activity(served), start, "switches and ticks");
     assert_eq!(counters(), before);
 }
 

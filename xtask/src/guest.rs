@@ -15,8 +15,13 @@ const SCRIPT: Duration = Duration::from_secs(600);
 /// What a person sees who is left in the guest.
 const GREETING: &str = include_str!("guest/greeting.txt");
 
-/// Runs `scripts` in the guest, or leaves the person in its shell if there are none.
-pub fn run(sockets: &[PathBuf], scripts: &[PathBuf]) -> Result {
+/// Runs `scripts` in the guest, or leaves the person in its shell if there are none. `files` are `PATH=FILE`.
+pub fn run(
+    sockets: &[PathBuf],
+    scripts: &[PathBuf],
+    modules: &[String],
+    files: &[String],
+) -> Result {
     // Before the long part: what cannot work is said at once.
     for socket in sockets {
         std::os::unix::net::UnixStream::connect(socket).map_err(|error| {
@@ -28,11 +33,29 @@ pub fn run(sockets: &[PathBuf], scripts: &[PathBuf]) -> Result {
         Err(error) => Err(format!("cannot read {}: {error}", path.display())),
     };
     let texts = scripts.iter().map(read).collect::<std::result::Result<Vec<_>, _>>()?;
-    let tools = Tools::prepare()?;
+    let file = |text: &String| -> Result<(String, Vec<u8>)> {
+        let (path, file) =
+            text.split_once('=').filter(|(path, _)| path.starts_with('/')).ok_or_else(|| {
+                format!("{text}: a file is named as it is called in the guest: /PATH=FILE")
+            })?;
+        let bytes = fs::read(file).map_err(|error| format!("cannot read {file}: {error}"))?;
+        Ok((path.to_owned(), bytes))
+    };
+    let files = files.iter().map(file).collect::<Result<Vec<_>>>()?;
+    let mut tools = Tools::prepare()?;
+    if modules.iter().any(|module| module == "mdpy-fb") {
+        tools = tools.with_mdpy_fb()?;
+    }
     // Shared always: one with DMA needs no option, and for one without it the file is closed at once.
     let mut builder = Guest::builder(&tools).registers().shares_memory();
     for socket in sockets {
         builder = builder.device(&vfio_user_device(&std::path::absolute(socket)?));
+    }
+    for (path, bytes) in &files {
+        builder = builder.file(path, bytes);
+    }
+    for module in modules {
+        builder = builder.kernel_module(module);
     }
     if texts.is_empty() { interact(builder) } else { exercise(builder, &texts) }
 }

@@ -49,6 +49,13 @@ enum Task {
         /// Run this shell script in the guest instead, and end; can be given several times
         #[arg(long, value_name = "FILE")]
         run: Vec<PathBuf>,
+        /// A module of the guest's kernel, with those that it needs: bochs, say, or mdpy-fb. `load NAME` loads it in
+        /// the guest; can be given several times
+        #[arg(long, value_name = "NAME")]
+        module: Vec<String>,
+        /// A file to put into the guest, with what it is called there: /tmp/my.ko=build/my.ko; can be given several times
+        #[arg(long, value_name = "PATH=FILE")]
+        file: Vec<String>,
     },
     /// Runs every check that a change must pass, guests included
     Test,
@@ -72,7 +79,7 @@ fn main() -> ExitCode {
     let outcome = interrupt::watch().and_then(|()| match task {
         Task::Demo { interactive: false } => demo::run(),
         Task::Demo { interactive: true } => demo::interact(),
-        Task::Guest { socket, run } => guest::run(&socket, &run),
+        Task::Guest { socket, run, module, file } => guest::run(&socket, &run, &module, &file),
         Task::Test => test::run(),
         Task::Bench { of, rounds } => bench::run(of, rounds),
     });

@@ -27,7 +27,9 @@ pub enum Error {
     #[error(
         "{missing} is missing, so this is not a Debian machine and nothing can be fetched here: \
          put a QEMU >= {OLDEST} with vfio-user-pci on PATH or in MDEV_USER_QEMU, the path of a kernel \
-         (vmlinuz, with 8250 and devtmpfs built in) in MDEV_USER_KERNEL, that of a static busybox in MDEV_USER_BUSYBOX"
+         (vmlinuz, with 8250 and devtmpfs built in) in MDEV_USER_KERNEL, that of a static busybox in MDEV_USER_BUSYBOX, \
+         for displays that of the kernel's modules in MDEV_USER_MODULES and of mdpy's driver in MDEV_USER_MDPY_FB, \
+         and edid-decode on PATH"
     )]
     NotDebian {
         /// The program that was looked for.
@@ -41,7 +43,8 @@ pub enum Error {
     /// The machine's apt knows no mirror of Debian's main archive.
     #[error(
         "apt's sources on this machine name no mirror of Debian's archive: add one to them, \
-         or set MDEV_USER_QEMU, MDEV_USER_KERNEL and MDEV_USER_BUSYBOX"
+         or set MDEV_USER_QEMU, MDEV_USER_KERNEL, MDEV_USER_MODULES, MDEV_USER_BUSYBOX and MDEV_USER_MDPY_FB, \
+         and put edid-decode on PATH"
     )]
     NoMirror,
     /// apt or dpkg-deb failed.

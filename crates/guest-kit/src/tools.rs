@@ -104,8 +104,14 @@ impl Tools {
         Ok(self)
     }
 
-    /// A command that runs Debian's `edid-decode`; fetched the first time (4 MB).
+    /// A command that runs `edid-decode`: the one on PATH, else Debian's; fetched the first time (4 MB).
     pub fn edid_decode(&self) -> Result<Command> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        if let Some(found) =
+            env::split_paths(&path).map(|it| it.join("edid-decode")).find(|it| it.is_file())
+        {
+            return Ok(Command::new(found));
+        }
         let cache = Cache::open()?;
         fetch(&cache, &[&EDID_DECODE], "5 MB")?;
         Ok(qemu::Invocation::unpacked(&cache.path(EDID_DECODE.name), "edid-decode").command())

@@ -29,6 +29,9 @@ struct Peer {
 
 /// Prints the table.
 pub fn run(rounds: usize) -> Result {
+    if rounds < FEWEST {
+        return Err(format!("--rounds {rounds}: {FEWEST} at least, fewer say nothing").into());
+    }
     heading("Building mdev-user, and the program that measures in the guest");
     let program = build_program()?;
     let probe = guest_kit::program(PROBE)?;
@@ -61,8 +64,7 @@ pub fn run(rounds: usize) -> Result {
     }
     guest.power_off(SOON)?;
     server.stop()?;
-    print_table(&peers);
-    Ok(())
+    compare(&peers)
 }
 
 /// Two of QEMU's, then ours.
@@ -81,33 +83,52 @@ fn peers(found: &str) -> Result<Vec<Peer>> {
     ])
 }
 
-/// The middle 95 of 100.
-fn middle(values: &[f64]) -> (f64, f64) {
+/// Fewer say nothing.
+const FEWEST: usize = 21;
+
+/// An interval that holds the median of what the values are drawn from, 95 times of 100: order statistics, as they need
+/// no idea of the distribution. Of n values the ranks are n/2 -+ 0.98 sqrt(n).
+fn median_interval(values: &[f64]) -> (f64, f64) {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    let cut = sorted.len() / 40;
-    let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
-    (at(cut), at(sorted.len().saturating_sub(cut + 1)))
+    let half = sorted.len() as f64 / 2.0;
+    let reach = 0.98 * (sorted.len() as f64).sqrt();
+    let at = |rank: f64| {
+        let index = rank.clamp(1.0, sorted.len() as f64) as usize - 1;
+        sorted.get(index).copied().unwrap_or(f64::NAN)
+    };
+    (at((half - reach).floor()), at((half + reach).ceil() + 1.0))
 }
 
-fn print_table(peers: &[Peer]) {
-    let [base, control, ours] = peers else { return };
-    heading("Medians, and speed as a multiple of the first, round by round: median (middle 95 %)");
+/// Prints the table. Fails if ours is below the interval that two equal devices differ by.
+fn compare(peers: &[Peer]) -> Result {
+    let [base, control, ours] = peers else { return Err("there are not three displays".into()) };
+    heading(
+        "Medians; speed as a multiple of the first, round by round: median (95 % interval of it)",
+    );
     println!("{:<22} {:<36} load", "", "store");
     let mib = f64::from(BYTES >> 20);
-    let cell = |of: fn(&Peer) -> &Vec<f64>, peer: &Peer| {
-        let ratios: Vec<f64> = of(base).iter().zip(of(peer)).map(|(base, it)| base / it).collect();
-        let (least, most) = middle(&ratios);
-        let rate = mib / median(of(peer)) * 1e9;
-        format!("{rate:6.0} MiB/s {:5.3} ({least:.3} .. {most:.3})", median(&ratios))
+    let of: [fn(&Peer) -> &Vec<f64>; 2] = [|it| &it.store, |it| &it.load];
+    let ratios = |of: fn(&Peer) -> &Vec<f64>, peer: &Peer| -> Vec<f64> {
+        of(base).iter().zip(of(peer)).map(|(base, it)| base / it).collect()
     };
     for peer in [base, control, ours] {
-        println!(
-            "{:<22} {:<36} {}",
-            peer.name,
-            cell(|it| &it.store, peer),
-            cell(|it| &it.load, peer)
-        );
+        let cells = of.map(|of| {
+            let ratios = ratios(of, peer);
+            let (least, most) = median_interval(&ratios);
+            let rate = mib / median(of(peer)) * 1e9;
+            format!("{rate:6.0} MiB/s {:5.3} ({least:.3} .. {most:.3})", median(&ratios))
+        });
+        println!("{:<22} {:<36} {}", peer.name, cells[0], cells[1]);
     }
     println!("\nThe second row is the control: what two equal devices differ by.");
+    let mut slower = Vec::new();
+    for (what, of) in ["stores", "loads"].into_iter().zip(of) {
+        let ((least, _), (_, most)) =
+            (median_interval(&ratios(of, control)), median_interval(&ratios(of, ours)));
+        let is_below = most < least;
+        println!("{what}: mbochs is {}below the control", if is_below { "" } else { "not " });
+        slower.extend(is_below.then_some(what));
+    }
+    if slower.is_empty() { Ok(()) } else { Err(format!("slower: {}", slower.join(", ")).into()) }
 }
