@@ -11,13 +11,14 @@ use png::EncodingError;
 
 use super::print as print_text;
 use crate::cli;
-use crate::control::client::PATIENCE;
+use crate::control::client::{Deadline, PATIENCE};
 use crate::errors::plain;
 use crate::view::{Frame, Viewer, png as pictures};
 
 pub fn take(options: cli::Screenshot) -> Result<ExitCode, Box<dyn Error>> {
-    let mut viewer = Viewer::connect(&options.ask.control_path, options.ask.device, PATIENCE)?;
-    let frame = viewer.look()?.ok_or_else(|| {
+    let deadline = Deadline::after(PATIENCE);
+    let mut viewer = Viewer::connect(&options.ask.control_path, options.ask.device, deadline)?;
+    let frame = viewer.look(deadline)?.ok_or_else(|| {
         format!(
             "{} shows no picture; nothing was written, `mdev-user wait --not-blank` waits for one",
             viewer.node()

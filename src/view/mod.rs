@@ -5,13 +5,11 @@ pub mod png;
 mod rect;
 mod stability;
 
-use std::path::Path;
-use std::time::Duration;
-
 use serde_json::Value;
+use std::path::Path;
 use vfio_device::MemoryView;
 
-use crate::control::client::{Answer, Client, Error as ControlError};
+use crate::control::client::{Answer, Client, Deadline, Error as ControlError};
 
 pub use frame::{Frame, Layout};
 pub use rect::{Mode, Rect};
@@ -31,6 +29,13 @@ pub enum Error {
     Restless,
 }
 
+impl Error {
+    /// Whether it can be another thing the next time.
+    pub fn can_pass(&self) -> bool {
+        matches!(self, Self::Control(error) if error.can_pass())
+    }
+}
+
 /// One device's picture, through a control socket.
 pub struct Viewer {
     client: Client,
@@ -41,8 +46,8 @@ pub struct Viewer {
 
 impl Viewer {
     /// Looks at the device of this name, or at the only one.
-    pub fn connect(path: &Path, device: Option<String>, patience: Duration) -> Result<Self, Error> {
-        Ok(Self { client: Client::connect(path, patience)?, device, node: "the device".into() })
+    pub fn connect(path: &Path, device: Option<String>, deadline: Deadline) -> Result<Self, Error> {
+        Ok(Self { client: Client::connect(path, deadline)?, device, node: "the device".into() })
     }
 
     /// What the device is called.
@@ -51,10 +56,10 @@ impl Viewer {
     }
 
     /// The picture at this moment, all of it in one mode; `None` if there is none. What a guest draws meanwhile may be
-    /// half on it.
-    pub fn look(&mut self) -> Result<Option<Frame>, Error> {
+    /// half on it. No question is waited for longer than until the deadline.
+    pub fn look(&mut self, deadline: Deadline) -> Result<Option<Frame>, Error> {
         for _ in 0..TRIES {
-            let Answer { value, fd } = self.plane()?;
+            let Answer { value, fd } = self.plane(deadline)?;
             let Some(layout) = Layout::new(&value).map_err(Error::Plane)? else {
                 return Ok(None);
             };
@@ -62,7 +67,7 @@ impl Viewer {
             let memory = MemoryView::attach(fd, layout.end())
                 .map_err(|_| Error::Plane("its memory is not what it should be".into()))?;
             let frame = Frame::copy(&memory, &layout).map_err(Error::Plane)?;
-            if self.plane()?.value == value {
+            if self.plane(deadline)?.value == value {
                 return Ok(Some(frame));
             }
         }
@@ -70,8 +75,8 @@ impl Viewer {
     }
 
     /// The plane as the server has it now.
-    fn plane(&mut self) -> Result<Answer, Error> {
-        let mut answer = self.client.ask("plane", self.device.as_deref())?;
+    fn plane(&mut self, deadline: Deadline) -> Result<Answer, Error> {
+        let mut answer = self.client.ask("plane", self.device.as_deref(), deadline)?;
         if let Some(node) = answer.value.get("device").and_then(Value::as_str) {
             self.node = crate::control::client::printable(node);
         }

@@ -3,6 +3,7 @@
 mod control;
 mod info;
 mod modes;
+mod patience;
 mod screenshot;
 mod server;
 mod wait;
