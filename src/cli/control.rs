@@ -85,6 +85,7 @@ Examples:
     this hash.
 
 It looks about 50 times a second; what comes and goes in between is not seen.
+Until the time-out it also waits for a server that is not there yet, or busy.
 Exit status: 0 when all conditions hold at once, 1 when they did not in time
 (then it says what it saw last), 2 for a wrong command line.";
 

@@ -3,6 +3,7 @@
 use std::io::{self, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -27,6 +28,8 @@ const MAX_LINE: usize = 16 << 20;
 pub enum Error {
     #[error("cannot use control socket {path}: {why}")]
     Connect { path: PathBuf, why: String },
+    #[error("cannot use control socket {path}: {why}")]
+    Absent { path: PathBuf, why: String },
     #[error("{path} is not a control socket; name the one that was given to --control-path")]
     NotOne { path: PathBuf },
     #[error("the server at {path} has ended; start it again")]
@@ -64,9 +67,13 @@ impl Deadline {
 }
 
 impl Error {
-    /// Whether it can be another thing the next time.
+    /// Whether the next time can be another: the server is busy or about to start.
     pub fn can_pass(&self) -> bool {
-        matches!(self, Self::Late { .. })
+        match self {
+            Self::Late { .. } | Self::Absent { .. } => true,
+            Self::Refused { errno, .. } => errno == "EAGAIN",
+            _ => false,
+        }
     }
 }
 
@@ -88,7 +95,12 @@ impl Client {
     pub fn connect(path: &Path, deadline: Deadline) -> Result<Self, Error> {
         let stream = open(path, deadline).map_err(|errno| match errno {
             Errno::AGAIN => Error::Late { path: path.into(), patience: deadline.patience },
-            errno => Error::Connect { path: path.into(), why: why(path, errno) },
+            errno => {
+                let (path, why) = (path.to_owned(), why(path, errno));
+                let absent =
+                    errno == Errno::NOENT || errno == Errno::CONNREFUSED && is_socket(&path);
+                if absent { Error::Absent { path, why } } else { Error::Connect { path, why } }
+            }
         })?;
         Ok(Self { stream: stream.into(), path: path.into(), has_answered: false })
     }
@@ -187,16 +199,16 @@ fn open(path: &Path, deadline: Deadline) -> Result<OwnedFd, Errno> {
     Ok(socket)
 }
 
+fn is_socket(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
 fn why(path: &Path, errno: Errno) -> String {
-    let is_socket = || {
-        use std::os::unix::fs::FileTypeExt;
-        path.metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
-    };
     match errno {
         Errno::NOENT | Errno::NOTDIR => {
             "there is none; has the server been started, with --control-path?".into()
         }
-        Errno::CONNREFUSED if is_socket() => {
+        Errno::CONNREFUSED if is_socket(path) => {
             "nobody listens there any more; start the server again".into()
         }
         Errno::CONNREFUSED | Errno::PROTOTYPE => {

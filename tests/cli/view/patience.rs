@@ -2,15 +2,32 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::fs::SealFlags;
 use rustix::process::Signal;
 
 use super::server::{Server, memory, plane, shows};
-use super::wait::still_waits;
-use super::{Display, asking};
+use super::wait::{fulfilled, still_waits};
+use super::{Display, Line, asking, control, serve};
 use crate::{complaint, end, say};
+
+fn started(verb: &str, control: &Path, arguments: &[&str]) -> Child {
+    let mut command = asking(verb, control);
+    command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// A wait for any picture of an mdpy-vga.
+fn waiting(control: &Path) -> Child {
+    started("wait", control, &["--mode", "640x480", "--timeout", "60s"])
+}
+
+/// An answer that shows a picture, of 2 x 2 pixels.
+fn dots() -> (Vec<u8>, Vec<std::os::fd::OwnedFd>) {
+    (shows(&plane([2, 2, 8, 0, 0])), vec![memory(&[0; 16], SealFlags::SHRINK)])
+}
 
 #[test]
 fn many_slow_answers_take_no_longer_than_the_timeout_or_ten_seconds() {
@@ -24,12 +41,7 @@ fn many_slow_answers_take_no_longer_than_the_timeout_or_ten_seconds() {
     };
     let (waited_for, shot) = (slow(), slow());
     let begun = Instant::now();
-    let shooting = asking("screenshot", &shot.path())
-        .arg("/dev/null")
-        .stdout(std::process::Stdio::piped())
-        .stderr(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let shooting = started("screenshot", &shot.path(), &["/dev/null"]);
     let said = say(asking("wait", &waited_for.path()).args(["--not-blank", "--timeout", "2s"]));
     assert!(complaint(&said, 1).ends_with(
         "does not answer: no answer came within 2s; see what keeps it, or start it again"
@@ -41,15 +53,70 @@ fn many_slow_answers_take_no_longer_than_the_timeout_or_ten_seconds() {
 }
 
 #[test]
+fn a_server_that_is_started_later_is_waited_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = control(&directory);
+    let mut early = waiting(&path);
+    still_waits(&mut early);
+    let mut program = serve("mdpy-vga", &directory);
+    fulfilled(early);
+    // One that was killed leaves its socket behind.
+    program.signal(Signal::KILL);
+    program.wait();
+    let mut early = waiting(&path);
+    still_waits(&mut early);
+    let _program = serve("mdpy-vga", &directory);
+    fulfilled(early);
+}
+
+#[test]
+fn a_place_among_the_connections_is_waited_for() {
+    let display = Display::vga();
+    let path = display.control();
+    let mut lines: Vec<_> = (0..16).map(|_| Line::connect(&path)).collect();
+    for line in &mut lines {
+        assert!(line.ask(r#"{"verb": "info"}"#).get("ok").is_some());
+    }
+    let mut one_more = waiting(&path);
+    still_waits(&mut one_more);
+    drop(lines);
+    fulfilled(one_more);
+}
+
+#[test]
+fn a_server_that_says_to_try_again_is_asked_again() {
+    let again = r#"{"error": {"errno": "EAGAIN", "message": "the server did not come to it"}}"#;
+    let server = Server::new(move |number| match number {
+        0 | 1 | 3 => Some((format!("{again}\n").into(), Vec::new())),
+        _ => Some(dots()),
+    });
+    let said = say(asking("wait", &server.path()).args(["--mode", "2x2"]));
+    assert_eq!((said.status, said.err.as_str()), (0, ""), "{said:?}");
+    // Another refusal ends it at once.
+    let other = r#"{"error": {"errno": "ENODEV", "message": "it is gone"}}"#;
+    let server = Server::new(move |_| Some((format!("{other}\n").into(), Vec::new())));
+    let said = say(asking("wait", &server.path()).args(["--mode", "2x2"]));
+    assert_eq!(complaint(&said, 1), "ENODEV: it is gone");
+}
+
+#[test]
+fn a_server_that_stalls_for_less_than_the_timeout_is_waited_for() {
+    // For longer than `screenshot` would.
+    let server = Server::new(move |number| {
+        if number == 0 {
+            std::thread::sleep(Duration::from_secs(11));
+        }
+        Some(dots())
+    });
+    let said = say(asking("wait", &server.path()).args(["--mode", "2x2"]));
+    assert_eq!((said.status, said.err.as_str()), (0, ""), "{said:?}");
+}
+
+#[test]
 fn a_picture_that_was_seen_before_the_server_stalled_is_told_of() {
     let display = Display::vga();
     display.clear();
-    let waiting = {
-        let mut command = asking("wait", &display.control());
-        command.args(["--not-blank", "--timeout", "6s"]);
-        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
-        command.spawn().unwrap()
-    };
+    let waiting = started("wait", &display.control(), &["--not-blank", "--timeout", "6s"]);
     // Long enough for a look, and three quarters of the time are left.
     std::thread::sleep(Duration::from_millis(1500));
     display.program.signal(Signal::STOP);

@@ -76,7 +76,7 @@ fn where_no_control_socket_answers_it_says_so_and_how_to_go_on() {
     ] {
         for (verb, more) in [
             ("screenshot", vec![at("x.png")]),
-            ("wait", vec!["--not-blank".into()]),
+            ("wait", ["--not-blank", "--timeout", "100ms"].map(Into::into).to_vec()),
             ("info", vec![]),
         ] {
             let said = say(asking(verb, &path).args(&more));
