@@ -12,7 +12,6 @@ use serde_json::{Value, json};
 
 use super::{Display, Line, control, error, serve};
 use crate::random::Random;
-use crate::vfio::Client;
 use crate::{complaint, end, mdev_user, say, soon};
 
 const INFO: &str = r#"{"id": "still there", "verb": "info"}"#;
@@ -359,37 +358,4 @@ fn a_stale_control_socket_is_taken_over() {
     assert!(complaint(&said, 1).ends_with("nobody listens there any more; start the server again"));
     let _next = serve("mtty-1", &directory);
     still_answers(&mut Line::connect(&control(&directory)));
-}
-
-#[test]
-fn the_memory_that_is_handed_out_cannot_be_written_or_cut() {
-    let display = Display::vga();
-    let mut client = Client::connect(&display.control());
-    client.send_raw(b"{\"verb\": \"plane\"}\n");
-    // Received as a client of vfio-user would: at least a header's bytes come, with the descriptor.
-    let fd = receive_fd(&client);
-    assert_eq!(rustix::io::write(&fd, b"x"), Err(rustix::io::Errno::BADF));
-    assert!(rustix::fs::ftruncate(&fd, 0).is_err());
-    assert!(rustix::fs::fcntl_add_seals(&fd, rustix::fs::SealFlags::WRITE).is_err());
-    let mut data = [0; 4];
-    rustix::io::pread(&fd, &mut data, 4 * 640 * 100).unwrap();
-    assert_eq!(data, [53; 4]);
-}
-
-/// The descriptor that comes with the next bytes.
-fn receive_fd(client: &Client) -> std::os::fd::OwnedFd {
-    use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut buffer = [0; 4096];
-    let mut parts = [std::io::IoSliceMut::new(&mut buffer)];
-    recvmsg(&client.socket, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC).unwrap();
-    let mut fds = Vec::new();
-    for part in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = part {
-            fds.extend(rights);
-        }
-    }
-    assert_eq!(fds.len(), 1);
-    fds.remove(0)
 }

@@ -2,6 +2,7 @@
 
 mod control;
 mod info;
+mod memory;
 mod modes;
 mod patience;
 mod screenshot;
