@@ -262,9 +262,10 @@ fn a_plane_that_lies_is_refused_and_nothing_is_read_outside_the_memory() {
         (plane([32, 32, 128, 1, 0]), enough(), "its memory is not what it should be"),
         (plane([32, 33, 128, 0, 0]), enough(), "its memory is not what it should be"),
         (plane([1, 1, 4, 4093, 0]), enough(), "its memory is not what it should be"),
-        (plane([1, 1, 4, 1 << 62, 0]), enough(), "its memory is not what it should be"),
+        (plane([1, 1, 4, 1 << 29, 0]), enough(), "its memory is not what it should be"),
+        (plane([1, 1, 4, 1 << 62, 0]), enough(), "it is spread too far"),
         (plane([1, 1, 4, u64::MAX, 0]), enough(), "it is outside of all memory"),
-        (plane([2, 3, u64::MAX / 4, 0, 0]), enough(), "its memory is not what it should be"),
+        (plane([2, 3, u64::MAX / 4, 0, 0]), enough(), "it is spread too far"),
         (plane([2, huge, u64::MAX / 4, 0, 0]), enough(), "it has too many pixels"),
         (plane([huge, huge, 4 * huge, 0, 0]), enough(), "it has too many pixels"),
         (plane([32, 32, 127, 0, 0]), enough(), "its rows overlap"),
@@ -283,9 +284,35 @@ fn a_plane_that_lies_is_refused_and_nothing_is_read_outside_the_memory() {
         assert!(line.starts_with(&format!("cannot see the picture: {words}")), "{plane}: {line}");
         assert_eq!(file, None);
     }
+    let mut small = plane([16, 16, 64, 0, 0]);
+    small["size"] = json!(4);
+    let (said, _) = screenshot_of(&always(small, enough()));
+    let words = "cannot see the picture: it has 1024 bytes, of which 4 are the display's";
+    assert!(complaint(&said, 1).starts_with(words), "{said:?}");
     let without = Server::new(|_| Some((shows(&plane([16, 16, 64, 0, 0])), Vec::new())));
     let (said, _) = screenshot_of(&without);
     assert!(complaint(&said, 1).contains("its memory did not come along"), "{said:?}");
+}
+
+#[test]
+fn memory_that_nobody_touched_is_not_populated_without_bound() {
+    // A row a page, all of it holes; were it looked at, each would become a page.
+    let pages = |fd: &OwnedFd| rustix::fs::fstat(fd).unwrap().st_blocks * 512 / 4096;
+    let sparse = |size: u64| {
+        let fd = memory(&[], SealFlags::empty());
+        ftruncate(&fd, size).unwrap();
+        rustix::fs::fcntl_add_seals(&fd, SHRINK).unwrap();
+        fd
+    };
+    let fd = sparse(1 << 30);
+    let server = always(plane([1, 262_144, 4096, 0, 0]), fd.try_clone().unwrap());
+    let (said, _) = screenshot_of(&server);
+    assert!(complaint(&said, 1).contains("it is spread too far, over "), "{said:?}");
+    assert_eq!(pages(&fd), 0);
+    let fd = sparse(1 << 20);
+    let server = always(plane([1, 256, 4096, 0, 0]), fd.try_clone().unwrap());
+    assert_eq!(screenshot_of(&server).0.status, 0);
+    assert!(pages(&fd) >= 256, "this test sees no pages");
 }
 
 #[test]
