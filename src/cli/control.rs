@@ -32,8 +32,9 @@ Examples:
   mdev-user info -c /tmp/control
   mdev-user info -c /tmp/control --json | jq '.devices[].plane'
 
-  mdev-user info -c /tmp/control --metrics > /var/lib/node_exporter/mdev.prom
-    For Prometheus, in its text format 0.0.4.";
+  cd /var/lib/node_exporter
+  mdev-user info -c /tmp/control --metrics > mdev.tmp && mv mdev.tmp mdev.prom
+    For Prometheus, in its text format 0.0.4: a file a server, never half of one.";
 
 #[derive(Debug, Args)]
 pub struct Info {
