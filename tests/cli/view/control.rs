@@ -327,7 +327,6 @@ fn a_path_where_no_control_socket_can_be_leaves_nothing_behind() {
         (at("none/x"), "there is no directory"),
         (at("file"), "exists and is not a socket; it is left alone"),
         (at("control"), "is in use by another server"),
-        (at("own"), "is in use by another server"),
         (at(&"x".repeat(108)), "is too long"),
     ] {
         let socket = at("own");
@@ -358,4 +357,20 @@ fn a_stale_control_socket_is_taken_over() {
     assert!(complaint(&said, 1).ends_with("nobody listens there any more; start the server again"));
     let _next = serve("mtty-1", &directory);
     still_answers(&mut Line::connect(&control(&directory)));
+}
+
+#[test]
+fn one_path_for_two_sockets_is_a_wrong_command_line() {
+    let directory = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(".", directory.path().join("here")).unwrap();
+    let absolute = directory.path().join("a").to_str().unwrap().to_owned();
+    for (socket, path) in
+        [("a", "a"), ("a", "./a"), ("here/a", "a"), (&absolute, "a"), ("none/a", "none/a")]
+    {
+        let arguments = ["serve", "mtty-1", "--socket-path", socket, "--control-path", path];
+        let said = say(mdev_user(&arguments).current_dir(directory.path()));
+        let words = "--control-path and --socket-path are the same";
+        assert!(complaint(&said, 2).starts_with(words), "{socket} {path}: {said:?}");
+        assert!(!directory.path().join("a").exists());
+    }
 }
