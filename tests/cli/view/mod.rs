@@ -1,6 +1,7 @@
 //! The control socket, and the commands that look at pictures through it.
 
 mod control;
+mod files;
 mod info;
 mod memory;
 mod modes;
