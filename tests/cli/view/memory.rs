@@ -108,3 +108,40 @@ fn memory_whose_mode_a_client_took_away_is_handed_out_all_the_same() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn a_server_that_can_open_no_more_says_so_by_the_name_of_the_error() {
+    let display = Display::vga();
+    let mut line = super::Line::connect(&display.control());
+    line.ask(r#"{"verb": "info"}"#);
+    let limit = rustix::process::Rlimit { current: Some(3), maximum: Some(3) };
+    let resource = rustix::process::Resource::Nofile;
+    rustix::process::prlimit(Some(display.program.pid()), resource, limit).unwrap();
+    let (errno, message) = line.refused(r#"{"verb": "plane"}"#);
+    assert_eq!(errno, "EMFILE");
+    assert_eq!(message, "the memory cannot be handed over: Too many open files");
+}
+
+#[test]
+fn a_server_that_can_take_no_client_on_rests() {
+    let display = Display::vga();
+    let limit = rustix::process::Rlimit { current: Some(3), maximum: Some(3) };
+    let resource = rustix::process::Resource::Nofile;
+    let pid = display.program.pid();
+    rustix::process::prlimit(Some(pid), resource, limit).unwrap();
+    let _waiting = UnixStream::connect(display.control()).unwrap();
+    let threads = std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).unwrap();
+    let accepting = threads
+        .map(|thread| thread.unwrap().path())
+        .find(|thread| std::fs::read_to_string(thread.join("comm")).unwrap() == "control\n")
+        .expect("a thread that accepts");
+    // It wakes up ten times a second; without a rest it would never sleep.
+    let busy_ns = || -> u64 {
+        let text = std::fs::read_to_string(accepting.join("schedstat")).unwrap();
+        text.split_whitespace().next().unwrap().parse().unwrap()
+    };
+    let before = busy_ns();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let busy = std::time::Duration::from_nanos(busy_ns() - before);
+    assert!(busy < std::time::Duration::from_millis(100), "{busy:?} of 2 s");
+}

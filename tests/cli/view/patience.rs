@@ -175,3 +175,36 @@ fn a_server_that_answers_byte_by_byte_is_given_up() {
     let said = say(asking("wait", &path).args(["--not-blank", "--timeout", "0s"]));
     assert!(complaint(&said, 1).contains("does not answer: no answer came within 1s"), "{said:?}");
 }
+
+#[test]
+fn a_server_that_accepts_nobody_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("control");
+    let listener = UnixListener::bind(&path).unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    // There is room for one that waits, and no more.
+    let _first = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    let said = say(asking("wait", &path).args(["--not-blank", "--timeout", "0s"]));
+    assert!(complaint(&said, 1).contains("does not answer: no answer came within 1s"), "{said:?}");
+}
+
+#[test]
+fn half_of_a_cpu_is_left_to_the_guest() {
+    let directory = tempfile::tempdir().unwrap();
+    let _program = serve("mdpy-hd", &directory);
+    let arguments = ["--stable", "100s", "--timeout", "200s"];
+    let mut child = started("wait", &control(&directory), &arguments);
+    let busy = || {
+        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", child.id())).unwrap();
+        Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
+    };
+    // Looks take longer than the shortest pause.
+    std::thread::sleep(Duration::from_millis(500));
+    let (begun, before) = (Instant::now(), busy());
+    std::thread::sleep(Duration::from_secs(3));
+    let (share, all) = (busy() - before, begun.elapsed());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(share < all * 6 / 10, "{share:?} of {all:?}");
+    assert!(share > Duration::ZERO);
+}
