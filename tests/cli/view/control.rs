@@ -140,7 +140,7 @@ fn a_device_that_is_not_there_is_refused_with_those_that_are() {
     let (errno, message) = line.refused(r#"{"verb": "plane"}"#);
     assert_eq!(
         (errno.as_str(), message.as_str()),
-        ("EINVAL", "name a device, one of vfio0, vfio1")
+        ("EINVAL", "name a 'device' (--device), one of vfio0, vfio1")
     );
     for name in ["vfio2", "VFIO0", "", "0", "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001", "vfio0 "] {
         for verb in ["plane", "info"] {
@@ -196,6 +196,15 @@ fn answers_come_in_order_each_with_its_id_and_to_who_asked() {
         })
     });
     clients.collect::<Vec<_>>().into_iter().for_each(|client| client.join().unwrap());
+    // Of a number as many digits as a double has.
+    let mut line = Line::connect(&path);
+    for (id, back) in [
+        ("18446744073709551615", "18446744073709551615"),
+        ("12345678901234567890123", "1.2345678901234568e22"),
+    ] {
+        let answer = line.ask(&format!(r#"{{"verb": "info", "id": {id}}}"#));
+        assert_eq!(answer["id"].to_string().replace("e+", "e"), back);
+    }
     // Without one there is none.
     let answer = Line::connect(&path).ask(r#"{"verb": "info"}"#);
     assert_eq!(answer.as_object().unwrap().keys().collect::<Vec<_>>(), ["ok"]);

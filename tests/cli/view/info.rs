@@ -37,6 +37,18 @@ fn a_device_that_is_not_there_is_named() {
 }
 
 #[test]
+fn an_answer_without_devices_is_not_taken_for_none() {
+    for answer in [json!({"ok": {}}), json!({"ok": {"devices": null}}), json!({"ok": 5})] {
+        let answer = format!("{answer}\n");
+        let server = super::server::Server::new(move |_| Some((answer.clone().into(), Vec::new())));
+        for form in [&[][..], &["--json"], &["--metrics"]] {
+            let said = say(asking("info", &server.path()).args(form));
+            assert!(complaint(&said, 1).starts_with("the answer names no devices; "), "{said:?}");
+        }
+    }
+}
+
+#[test]
 fn a_device_nobody_uses_has_no_client_and_no_counts() {
     let directory = tempfile::tempdir().unwrap();
     let program = serve("mtty-2", &directory);
