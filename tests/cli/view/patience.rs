@@ -190,21 +190,23 @@ fn a_server_that_accepts_nobody_is_given_up() {
 
 #[test]
 fn half_of_a_cpu_is_left_to_the_guest() {
-    let directory = tempfile::tempdir().unwrap();
-    let _program = serve("mdpy-hd", &directory);
+    // So large that a look takes far longer than the shortest pause.
+    let bytes = memory(&vec![0; 2048 * 2048 * 4], SealFlags::SHRINK);
+    let server = Server::new(move |_| {
+        Some((shows(&plane([2048, 2048, 8192, 0, 0])), vec![bytes.try_clone().unwrap()]))
+    });
     let arguments = ["--stable", "100s", "--timeout", "200s"];
-    let mut child = started("wait", &control(&directory), &arguments);
+    let mut child = started("wait", &server.path(), &arguments);
     let busy = || {
         let text = std::fs::read_to_string(format!("/proc/{}/schedstat", child.id())).unwrap();
         Duration::from_nanos(text.split(' ').next().unwrap().parse().unwrap())
     };
-    // Looks take longer than the shortest pause.
     std::thread::sleep(Duration::from_millis(500));
     let (begun, before) = (Instant::now(), busy());
     std::thread::sleep(Duration::from_secs(3));
     let (share, all) = (busy() - before, begun.elapsed());
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(share < all * 6 / 10, "{share:?} of {all:?}");
-    assert!(share > Duration::ZERO);
+    // A look may have begun just before that.
+    assert!(share > Duration::ZERO && share < all * 6 / 10, "{share:?} of {all:?}");
 }
