@@ -4,7 +4,7 @@ mod control;
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
@@ -216,7 +216,7 @@ impl Serve {
     /// The device with the options that have a flag of their own.
     ///
     /// # Errors
-    /// What is wrong with them.
+    /// What is wrong with them, or with the options together.
     pub fn complete(&mut self) -> Result<(), clap::Error> {
         let flags = [
             ("xres", self.monitor.xres.as_deref()),
@@ -229,8 +229,25 @@ impl Serve {
             .clone()
             .with(given)
             .map_err(|what| Cli::command().error(ErrorKind::InvalidValue, what))?;
-        Ok(())
+        let paths = self.socket.socket_path.as_deref().zip(self.control.control_path.as_deref());
+        match paths {
+            Some((socket, control)) if is_same(socket, control) => Err(Cli::command().error(
+                ErrorKind::ArgumentConflict,
+                "--control-path and --socket-path are the same, and it takes two sockets",
+            )),
+            _ => Ok(()),
+        }
     }
+}
+
+/// Whether two paths lead to one place, where nothing need be.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| {
+        let path = std::path::absolute(path).ok()?;
+        let parent = path.parent()?.canonicalize().ok()?;
+        Some((parent, path.file_name()?.to_owned()))
+    };
+    one == other || place(one).is_some_and(|one| Some(one) == place(other))
 }
 
 #[derive(Debug, Args)]

@@ -34,11 +34,14 @@ pub fn describe(errno: Errno) -> String {
 }
 
 /// Those of `docs/control.md`.
-const NAMES: [(Errno, &str); 8] = [
+const NAMES: [(Errno, &str); 11] = [
+    (Errno::ACCESS, "EACCES"),
     (Errno::AGAIN, "EAGAIN"),
     (Errno::BUSY, "EBUSY"),
     (Errno::EXIST, "EEXIST"),
     (Errno::INVAL, "EINVAL"),
+    (Errno::MFILE, "EMFILE"),
+    (Errno::NFILE, "ENFILE"),
     (Errno::NODEV, "ENODEV"),
     (Errno::NOMEM, "ENOMEM"),
     (Errno::NOSPC, "ENOSPC"),

@@ -32,8 +32,9 @@ Examples:
   mdev-user info -c /tmp/control
   mdev-user info -c /tmp/control --json | jq '.devices[].plane'
 
-  mdev-user info -c /tmp/control --metrics > /var/lib/node_exporter/mdev.prom
-    For Prometheus, in its text format 0.0.4.";
+  cd /var/lib/node_exporter
+  mdev-user info -c /tmp/control --metrics > mdev.tmp && mv mdev.tmp mdev.prom
+    For Prometheus, in its text format 0.0.4: a file a server, never half of one.";
 
 #[derive(Debug, Args)]
 pub struct Info {
@@ -85,6 +86,7 @@ Examples:
     this hash.
 
 It looks about 50 times a second; what comes and goes in between is not seen.
+Until the time-out it also waits for a server that is not there yet, or busy.
 Exit status: 0 when all conditions hold at once, 1 when they did not in time
 (then it says what it saw last), 2 for a wrong command line.";
 

@@ -10,16 +10,17 @@ use serde_json::Value;
 use super::print as print_text;
 use super::types::print_json;
 use crate::cli;
-use crate::control::client::{Client, PATIENCE, printable};
+use crate::control::client::{Client, Deadline, PATIENCE, printable};
 
 pub fn print(options: &cli::Info) -> Result<ExitCode, Box<dyn Error>> {
-    let mut client = Client::connect(&options.ask.control_path, PATIENCE)?;
-    let info = client.ask("info", options.ask.device.as_deref())?.value;
+    let deadline = Deadline::after(PATIENCE);
+    let mut client = Client::connect(&options.ask.control_path, deadline)?;
+    let info = client.ask("info", options.ask.device.as_deref(), deadline)?.value;
+    let devices = info.get("devices").and_then(Value::as_array);
+    let devices = devices.ok_or("the answer names no devices; is the server of this version?")?;
     if options.json {
         return print_json(&info);
     }
-    let devices = info.get("devices").and_then(Value::as_array);
-    let devices = devices.map(Vec::as_slice).unwrap_or_default();
     let text = if options.metrics {
         metrics::text(devices)
     } else {

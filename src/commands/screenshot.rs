@@ -1,23 +1,23 @@
 //! `mdev-user screenshot`: a device's picture as a PNG file.
 
+mod output;
+
 use std::error::Error;
-use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::ExitCode;
 
 use png::EncodingError;
 
 use super::print as print_text;
 use crate::cli;
-use crate::control::client::PATIENCE;
+use crate::control::client::{Deadline, PATIENCE};
 use crate::errors::plain;
 use crate::view::{Frame, Viewer, png as pictures};
 
 pub fn take(options: cli::Screenshot) -> Result<ExitCode, Box<dyn Error>> {
-    let mut viewer = Viewer::connect(&options.ask.control_path, options.ask.device, PATIENCE)?;
-    let frame = viewer.look()?.ok_or_else(|| {
+    let deadline = Deadline::after(PATIENCE);
+    let mut viewer = Viewer::new(options.ask.control_path, options.ask.device);
+    let frame = viewer.look(deadline)?.ok_or_else(|| {
         format!(
             "{} shows no picture; nothing was written, `mdev-user wait --not-blank` waits for one",
             viewer.node()
@@ -28,7 +28,7 @@ pub fn take(options: cli::Screenshot) -> Result<ExitCode, Box<dyn Error>> {
     let written = if to_stdout {
         encode(&frame, io::stdout().lock())
     } else {
-        write_file(&frame, &options.out)
+        output::write(&options.out, |out| encode(&frame, out))
     };
     match written {
         // A reader that has heard enough is no failure.
@@ -49,30 +49,6 @@ pub fn take(options: cli::Screenshot) -> Result<ExitCode, Box<dyn Error>> {
         print_text(&summary)?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Writes a file that appears when it is complete. What is there already and is no file, a pipe say, is written to.
-fn write_file(frame: &Frame, path: &Path) -> io::Result<()> {
-    // Where a link leads.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.into());
-    match fs::metadata(&path) {
-        Ok(there) if there.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-        Ok(there) if !there.is_file() => {
-            return encode(frame, OpenOptions::new().write(true).open(&path)?);
-        }
-        Ok(_) | Err(_) => (),
-    }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = tempfile::Builder::new()
-        .prefix(".mdev-user-")
-        .suffix(".png")
-        .permissions(fs::Permissions::from_mode(0o666)) // less the umask
-        .tempfile_in(directory.unwrap_or(Path::new(".")))
-        // The one that is told of is the one that was asked for.
-        .map_err(|error| error.raw_os_error().map_or(error, io::Error::from_raw_os_error))?;
-    encode(frame, &mut file)?;
-    file.persist(&path).map_err(|error| error.error)?;
-    Ok(())
 }
 
 fn encode(frame: &Frame, out: impl Write) -> io::Result<()> {

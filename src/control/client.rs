@@ -3,6 +3,7 @@
 use std::io::{self, IoSliceMut, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::errors::plain;
 
-/// How long an answer may take, which the server gives within 5 s if it can.
+/// How long all answers to one command may take, each of which the server gives within 5 s if it can.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Bytes of an answer.
 const MAX_LINE: usize = 16 << 20;
@@ -27,14 +28,53 @@ const MAX_LINE: usize = 16 << 20;
 pub enum Error {
     #[error("cannot use control socket {path}: {why}")]
     Connect { path: PathBuf, why: String },
+    #[error("cannot use control socket {path}: {why}")]
+    Absent { path: PathBuf, why: String },
     #[error("{path} is not a control socket; name the one that was given to --control-path")]
     NotOne { path: PathBuf },
     #[error("the server at {path} has ended; start it again")]
     Ended { path: PathBuf },
+    #[error(
+        "the server at {path} does not answer: no answer came within {patience:?}; see what keeps it, or start it again"
+    )]
+    Late { path: PathBuf, patience: Duration },
     #[error("the server at {path} does not answer: {why}; see what keeps it, or start it again")]
     Silent { path: PathBuf, why: String },
     #[error("{errno}: {message}")]
     Refused { errno: String, message: String },
+}
+
+/// Until when answers are waited for, however many there are.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    begun: Instant,
+    patience: Duration,
+}
+
+impl Deadline {
+    /// This long from now on.
+    pub fn after(patience: Duration) -> Self {
+        Self { begun: Instant::now(), patience }
+    }
+
+    /// What is left of it; an error if nothing is.
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.patience.saturating_sub(self.begun.elapsed());
+        // To a socket none at all would mean no limit, as would less than its clock can tell.
+        let left = (!left.is_zero()).then(|| left.max(Duration::from_millis(1)));
+        left.ok_or_else(|| io::ErrorKind::WouldBlock.into())
+    }
+}
+
+impl Error {
+    /// Whether the next time can be another: the server is busy or about to start.
+    pub fn can_pass(&self) -> bool {
+        match self {
+            Self::Late { .. } | Self::Absent { .. } => true,
+            Self::Refused { errno, .. } => errno == "EAGAIN",
+            _ => false,
+        }
+    }
 }
 
 /// An answer: what stands behind `ok`, and the descriptor that came with it.
@@ -47,32 +87,47 @@ pub struct Answer {
 pub struct Client {
     stream: UnixStream,
     path: PathBuf,
-    patience: Duration,
     has_answered: bool,
 }
 
 impl Client {
-    /// Connects. No answer is waited for longer than `patience`.
-    pub fn connect(path: &Path, patience: Duration) -> Result<Self, Error> {
-        let connected = open(path, patience);
-        let stream = connected
-            .map_err(|errno| Error::Connect { path: path.into(), why: why(path, errno) })?;
-        Ok(Self { stream: stream.into(), path: path.into(), patience, has_answered: false })
+    /// Connects, waiting until the deadline for a server that does not accept.
+    pub fn connect(path: &Path, deadline: Deadline) -> Result<Self, Error> {
+        let stream = open(path, deadline).map_err(|errno| match errno {
+            Errno::AGAIN => Error::Late { path: path.into(), patience: deadline.patience },
+            errno => {
+                let (path, why) = (path.to_owned(), why(path, errno));
+                let absent =
+                    errno == Errno::NOENT || errno == Errno::CONNREFUSED && is_socket(&path);
+                if absent { Error::Absent { path, why } } else { Error::Connect { path, why } }
+            }
+        })?;
+        Ok(Self { stream: stream.into(), path: path.into(), has_answered: false })
     }
 
-    /// Says a verb and returns what it is answered with.
-    pub fn ask(&mut self, verb: &str, device: Option<&str>) -> Result<Answer, Error> {
+    /// Says a verb and returns what it is answered with until the deadline. After an error the connection is of no more
+    /// use.
+    pub fn ask(
+        &mut self,
+        verb: &str,
+        device: Option<&str>,
+        deadline: Deadline,
+    ) -> Result<Answer, Error> {
         let mut request = Map::from_iter([("verb".to_owned(), verb.into())]);
         request.extend(device.map(|device| ("device".to_owned(), device.into())));
         let line = Value::Object(request).to_string() + "\n";
         // One that has ended may have left an answer behind.
-        match self.stream.write_all(line.as_bytes()) {
+        let said = deadline.left().and_then(|left| {
+            self.stream.set_write_timeout(Some(left))?;
+            self.stream.write_all(line.as_bytes())
+        });
+        match said {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                return Err(self.silent(&error));
+                return Err(self.silent(&error, deadline));
             }
             Ok(()) | Err(_) => (),
         }
-        let (line, fd) = self.read_line()?;
+        let (line, fd) = self.read_line(deadline)?;
         let not_one = || Error::NotOne { path: self.path.clone() };
         let mut answer: Map<String, Value> =
             serde_json::from_slice(&line).map_err(|_| not_one())?;
@@ -87,15 +142,15 @@ impl Client {
         Err(Error::Refused { errno: text("errno")?, message: text("message")? })
     }
 
-    fn read_line(&self) -> Result<(Vec<u8>, Option<OwnedFd>), Error> {
+    fn read_line(&self, deadline: Deadline) -> Result<(Vec<u8>, Option<OwnedFd>), Error> {
         let (mut line, mut fd) = (Vec::new(), None);
         let mut buffer = [0; 4096];
-        // A server can also be slow on purpose, byte by byte.
-        let begun = Instant::now();
         loop {
-            if begun.elapsed() > self.patience {
-                return Err(self.silent(&io::ErrorKind::WouldBlock.into()));
-            }
+            // A server can also be slow on purpose, byte by byte.
+            deadline
+                .left()
+                .and_then(|left| self.stream.set_read_timeout(Some(left)))
+                .map_err(|error| self.silent(&error, deadline))?;
             let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
             let mut control = RecvAncillaryBuffer::new(&mut space);
             let received = retry_on_intr(|| {
@@ -105,7 +160,7 @@ impl Client {
             let received = match received {
                 Ok(received) => received.bytes,
                 Err(Errno::CONNRESET | Errno::PIPE) => 0,
-                Err(errno) => return Err(self.silent(&errno.into())),
+                Err(errno) => return Err(self.silent(&errno.into(), deadline)),
             };
             for part in control.drain() {
                 if let RecvAncillaryMessage::ScmRights(rights) = part {
@@ -125,36 +180,35 @@ impl Client {
         }
     }
 
-    fn silent(&self, error: &io::Error) -> Error {
-        let why = match error.kind() {
-            io::ErrorKind::WouldBlock => format!("no answer came within {:?}", self.patience),
-            _ => plain(error),
-        };
-        Error::Silent { path: self.path.clone(), why }
+    fn silent(&self, error: &io::Error, deadline: Deadline) -> Error {
+        let path = self.path.clone();
+        match error.kind() {
+            io::ErrorKind::WouldBlock => Error::Late { path, patience: deadline.patience },
+            _ => Error::Silent { path, why: plain(error) },
+        }
     }
 }
 
-/// Connects, waiting for no longer than `patience` for a server that does not accept.
-fn open(path: &Path, patience: Duration) -> Result<OwnedFd, Errno> {
+fn open(path: &Path, deadline: Deadline) -> Result<OwnedFd, Errno> {
     let address = SocketAddrUnix::new(path)?;
     let flags = SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(patience))?;
-    set_socket_timeout(&socket, Timeout::Send, Some(patience))?;
+    let left = deadline.left().map_err(|_| Errno::AGAIN)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(left))?;
     retry_on_intr(|| connect(&socket, &address))?;
     Ok(socket)
 }
 
+fn is_socket(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
+}
+
 fn why(path: &Path, errno: Errno) -> String {
-    let is_socket = || {
-        use std::os::unix::fs::FileTypeExt;
-        path.metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
-    };
     match errno {
         Errno::NOENT | Errno::NOTDIR => {
             "there is none; has the server been started, with --control-path?".into()
         }
-        Errno::CONNREFUSED if is_socket() => {
+        Errno::CONNREFUSED if is_socket(path) => {
             "nobody listens there any more; start the server again".into()
         }
         Errno::CONNREFUSED | Errno::PROTOTYPE => {
@@ -163,7 +217,6 @@ fn why(path: &Path, errno: Errno) -> String {
         Errno::ACCESS | Errno::PERM => {
             "it belongs to somebody else; run this as the user who runs the server".into()
         }
-        Errno::AGAIN => "the server does not answer; see what keeps it, or start it again".into(),
         Errno::NAMETOOLONG | Errno::INVAL => {
             "its path is too long, at most 107 bytes fit; use a shorter or a relative one".into()
         }

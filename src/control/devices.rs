@@ -59,7 +59,10 @@ impl Devices {
         match (name, self.known.as_slice()) {
             (None, [only]) => Ok(only),
             (None, []) => Err(Failure::new(Errno::NODEV, "there is no device")),
-            (None, _) => Err(Failure::invalid(format!("name a device, one of {}", names()))),
+            (None, _) => {
+                let names = names();
+                Err(Failure::invalid(format!("name a 'device' (--device), one of {names}")))
+            }
             (Some(name), known) => known.iter().find(|it| it.has_name(name)).ok_or_else(|| {
                 let why = format!("there is no device '{name}', the devices are {}", names());
                 Failure::new(Errno::NODEV, why)

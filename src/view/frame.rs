@@ -15,6 +15,11 @@ const PIXEL: u64 = 4;
 /// A picture of more pixels than these (8192 x 8192) is not looked at: no display has so many, and room for them would
 /// have to be found.
 const MOST_PIXELS: u64 = 64 << 20;
+/// Bytes from the first pixel to the last at most, as many as so many pixels have without padding: what is read of memory
+/// that nobody has touched is populated, down to a page for each row.
+const MOST_BYTES: u64 = MOST_PIXELS * PIXEL;
+/// Bytes before the end of the picture at most: all of that is mapped.
+const MOST_END: u64 = 1 << 30;
 
 /// Where rows of pixels lie: a plane that has been checked.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,16 +50,27 @@ impl Layout {
         if width * height > MOST_PIXELS {
             return Err(format!("it has too many pixels, {mode}"));
         }
-        let (stride, offset) = (number("stride")?, number("offset")?);
+        let (stride, offset, size) = (number("stride")?, number("offset")?, number("size")?);
         if stride < width * PIXEL {
             return Err(format!("its rows overlap, with {stride} bytes for {width} pixels"));
         }
         // The last row ends with its last pixel.
-        let end = stride
-            .checked_mul(height - 1)
-            .and_then(|last| last.checked_add(offset)?.checked_add(width * PIXEL));
-        let end = end.ok_or("it is outside of all memory")?;
+        let length =
+            stride.checked_mul(height - 1).and_then(|last| last.checked_add(width * PIXEL));
+        let end = length.and_then(|length| offset.checked_add(length));
+        let (length, end) = length.zip(end).ok_or("it is outside of all memory")?;
+        if length > MOST_BYTES || end > MOST_END {
+            return Err(format!("it is spread too far, over {length} bytes from {offset} on"));
+        }
+        if length > size {
+            return Err(format!("it has {length} bytes, of which {size} are the display's"));
+        }
         Ok(Some(Self { mode, stride, offset, end }))
+    }
+
+    /// Whether the two differ in where they begin, at most.
+    pub fn has_rows_of(&self, other: &Self) -> bool {
+        (self.mode, self.stride) == (other.mode, other.stride)
     }
 
     /// Bytes of memory up to its last pixel.

@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use crate::control::client::printable;
+
 /// A metric of one value a device: name, kind, what it is, and where `info` has it.
 type Metric = (&'static str, &'static str, &'static str, &'static [&'static str]);
 
@@ -33,7 +35,7 @@ pub fn text(devices: &[Value]) -> String {
     let mut out = Out(String::new());
     out.head("device", "gauge", "The device, its type, UUID and state; always 1.");
     for device in devices {
-        let labels = ["type", "uuid", "state"].map(|name| (name, &device[name]));
+        let labels = ["type", "state"].map(|name| (name, &device[name]));
         out.sample("device", device, &labels, 1);
     }
     out.head("client", "gauge", "Whether a client uses the device.");
@@ -71,7 +73,9 @@ impl Out {
     }
 
     fn sample(&mut self, name: &str, device: &Value, labels: &[(&str, &Value)], value: u64) {
-        let _ = write!(self.0, "mdev_user_{name}{{device=\"{}\"", escaped(&device["node"]));
+        // Each server counts its nodes from 0: what tells devices of several apart is the UUID.
+        let (node, uuid) = (escaped(&device["node"]), escaped(&device["uuid"]));
+        let _ = write!(self.0, "mdev_user_{name}{{device=\"{node}\",uuid=\"{uuid}\"");
         for (label, value) in labels {
             let _ = write!(self.0, ",{label}=\"{}\"", escaped(value));
         }
@@ -79,8 +83,9 @@ impl Out {
     }
 }
 
-/// As the format wants a label's value; what is not known is empty, which to Prometheus is no label.
+/// As the format wants a label's value, and nothing in it that plays with a terminal; what is not known is empty, which
+/// to Prometheus is no label.
 fn escaped(value: &Value) -> String {
-    let text = value.as_str().unwrap_or_default();
-    text.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+    let lines: Vec<_> = value.as_str().unwrap_or_default().split('\n').map(printable).collect();
+    lines.join("\n").replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
 }

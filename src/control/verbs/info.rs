@@ -93,3 +93,57 @@ fn counters(stats: &Stats, interrupts: u64) -> Value {
         "interrupts": interrupts,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::Duration;
+
+    use vfio_device::{BarKind, Context, Description, Region, Vfio, VfioDevice};
+    use vfio_user_server::EventLoop;
+
+    use super::*;
+
+    struct Idle;
+
+    impl VfioDevice for Idle {
+        fn region_read(&mut self, _: u32, _: u64, _: &mut [u8], _: &mut Context) {}
+        fn region_write(&mut self, _: u32, _: u64, _: &[u8], _: &mut Context) {}
+        fn reset(&mut self, _: &mut Context) {}
+    }
+
+    #[test]
+    fn a_device_that_has_gone_is_left_out_of_all_and_refused_by_name() {
+        let (sender, receiver) = channel();
+        let serving = thread::spawn(move || {
+            let vfio = Vfio::new();
+            let mut event_loop = EventLoop::new(Duration::ZERO).unwrap();
+            let (mut clients, mut known) = (Vec::new(), Vec::new());
+            for _ in 0..3 {
+                let what = Description::pci(1, 1).bar(0, BarKind::Memory32, Region::trapped(16));
+                let mut device = vfio.alloc(|_| Ok((what, Box::new(Idle)))).unwrap();
+                device.register().unwrap();
+                let (ours, theirs) = UnixStream::pair().unwrap();
+                clients.push(ours);
+                let id = event_loop.add(Endpoint::connected(device, theirs)).unwrap();
+                known.extend(Known::new(&event_loop, id, None));
+            }
+            drop(event_loop.remove(known[1].id));
+            let handle = event_loop.handle();
+            sender.send((Devices::new(handle.clone(), known), handle)).unwrap();
+            event_loop.run(|_, _| ()).unwrap();
+        });
+        let (devices, event_loop) = receiver.recv().unwrap();
+        let ask = |request: Value| run(&Request(request.as_object().unwrap()), &devices);
+        let gone = ask(json!({ "device": "vfio1" })).map(|answer| answer.value).unwrap_err();
+        assert_eq!(gone, Failure::new(Errno::NODEV, "vfio1 is not served any more"));
+        let all = ask(json!({})).map(|answer| answer.value).unwrap();
+        let nodes: Vec<_> =
+            all["devices"].as_array().unwrap().iter().map(|device| &device["node"]).collect();
+        assert_eq!(nodes, ["vfio0", "vfio2"]);
+        event_loop.stop();
+        serving.join().unwrap();
+    }
+}

@@ -1,8 +1,9 @@
 //! `plane`: where the picture of a device lies, with the memory that it lies in.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
+use rustix::fs::{Mode, OFlags, open};
 use serde_json::{Value, json};
 use vfio_device::{Errno, Plane};
 
@@ -41,12 +42,20 @@ fn fourcc(format: u32) -> String {
     characters.map(|it| if it.is_ascii_graphic() || it == ' ' { it } else { '.' }).iter().collect()
 }
 
-/// The memory, open for reading only: a viewer that goes wrong cannot write to it.
+/// The memory, open for reading only: a viewer that goes wrong cannot write to it. Opened anew, so that no two viewers
+/// share a file offset and flags; but once a client has taken its mode away, that is refused to all but root, and the
+/// one that was opened at the beginning is what there is.
 fn read_only(plane: &Plane) -> Result<OwnedFd, Failure> {
-    let fd = plane.memory.reader().map_err(io::Error::from);
-    fd.and_then(|fd| fd.try_clone_to_owned()).map_err(|error| {
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::INVAL);
-        let why = plain(&error);
-        Failure::new(errno, format!("the memory cannot be handed over: {why}"))
-    })
+    let reader = plane.memory.reader().map_err(|errno| not_handed_over(&errno.into()))?;
+    let path = format!("/proc/self/fd/{}", reader.as_raw_fd());
+    match open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(fd) => Ok(fd),
+        Err(Errno::ACCESS) => reader.try_clone_to_owned().map_err(|error| not_handed_over(&error)),
+        Err(errno) => Err(not_handed_over(&errno.into())),
+    }
+}
+
+fn not_handed_over(error: &io::Error) -> Failure {
+    let errno = Errno::from_io_error(error).unwrap_or(Errno::INVAL);
+    Failure::new(errno, format!("the memory cannot be handed over: {}", plain(error)))
 }

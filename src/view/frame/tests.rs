@@ -45,6 +45,16 @@ fn a_plane_that_cannot_be_is_refused_in_words() {
         (changed("stride", 2559.into()), "its rows overlap, with 2559 bytes for 640 pixels"),
         (changed("stride", (u64::MAX / 2).into()), "it is outside of all memory"),
         (changed("offset", u64::MAX.into()), "it is outside of all memory"),
+        (
+            changed("offset", ((1u64 << 30) - 640 * 480 * 4 + 1).into()),
+            "it is spread too far, over",
+        ),
+        (plane(1, 65537, 4096, 0), "it is spread too far, over 268435460 bytes from 0 on"),
+        (plane(1, 2, 1 << 28, 0), "it is spread too far, over 268435460 bytes from 0 on"),
+        (plane(1, 262_144, 4096, 0), "it is spread too far, over"),
+        (changed("size", 4.into()), "it has 1228800 bytes, of which 4 are the display's"),
+        (changed("size", 1_228_799.into()), "it has 1228800 bytes, of which 1228799 are the"),
+        (changed("size", Value::Null), "its size is missing"),
         (plane(8193, 8192, 8193 * 4, 0), "it has too many pixels, 8193x8192"),
         (plane(u64::from(u32::MAX), u64::from(u32::MAX), 0, 0), "it has too many pixels"),
     ] {
@@ -60,6 +70,8 @@ fn a_plane_ends_with_the_last_pixel_of_its_last_row() {
     assert_eq!(end(plane(640, 480, 2560, 0)), 640 * 480 * 4);
     assert_eq!(end(plane(2, 3, 100, 7)), 7 + 200 + 8);
     assert_eq!(end(plane(8192, 8192, 8192 * 4, 0)), 8192 * 8192 * 4);
+    assert_eq!(end(plane(1, 65536, 4096, 0)), 65535 * 4096 + 4);
+    assert_eq!(end(plane(640, 480, 2560, (1 << 30) - 640 * 480 * 4)), 1 << 30);
 }
 
 #[test]

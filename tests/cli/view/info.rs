@@ -37,6 +37,18 @@ fn a_device_that_is_not_there_is_named() {
 }
 
 #[test]
+fn an_answer_without_devices_is_not_taken_for_none() {
+    for answer in [json!({"ok": {}}), json!({"ok": {"devices": null}}), json!({"ok": 5})] {
+        let answer = format!("{answer}\n");
+        let server = super::server::Server::new(move |_| Some((answer.clone().into(), Vec::new())));
+        for form in [&[][..], &["--json"], &["--metrics"]] {
+            let said = say(asking("info", &server.path()).args(form));
+            assert!(complaint(&said, 1).starts_with("the answer names no devices; "), "{said:?}");
+        }
+    }
+}
+
+#[test]
 fn a_device_nobody_uses_has_no_client_and_no_counts() {
     let directory = tempfile::tempdir().unwrap();
     let program = serve("mtty-2", &directory);
@@ -191,6 +203,8 @@ fn metrics_are_in_the_text_format_each_with_its_help_and_type_and_device() {
     for _ in 0..5 {
         display.client.read(0, 0, 4);
     }
+    let before = info(&display);
+    let uuid = before["uuid"].as_str().unwrap().to_owned();
     let said = display.ask("info", &["--metrics"]);
     assert_eq!((said.status, said.err.as_str()), (0, ""));
     assert!(said.out.ends_with('\n'));
@@ -215,7 +229,7 @@ fn metrics_are_in_the_text_format_each_with_its_help_and_type_and_device() {
             let sample = sample(line).unwrap_or_else(|| panic!("not a sample: {line}"));
             assert_eq!(sample.0, current, "samples follow their TYPE");
             assert!(sample.0.starts_with("mdev_user_"), "{line}");
-            assert_eq!(sample.1["device"], "vfio0", "{line}");
+            assert_eq!((&*sample.1["device"], &sample.1["uuid"]), ("vfio0", &uuid), "{line}");
             let same = |other: &&Sample| (&other.0, &other.1) == (&sample.0, &sample.1);
             assert_eq!(samples.iter().find(same), None, "twice");
             samples.push(sample);
@@ -240,8 +254,11 @@ fn metrics_are_in_the_text_format_each_with_its_help_and_type_and_device() {
     assert_eq!(value("mdev_user_messages_total", Some(("command", "region-read"))), 5.0);
     assert_eq!(value("mdev_user_messages_total", Some(("command", "dma-map"))), 0.0);
     assert_eq!(value("mdev_user_refused_total", None), 0.0);
-    assert!(value("mdev_user_received_bytes_total", None) >= 5.0 * 32.0);
-    assert!(value("mdev_user_sent_bytes_total", None) >= 5.0 * 36.0);
+    // Nothing was said meanwhile; and the two are not the same.
+    let bytes = |name: &str| before["counters"][name].as_f64().unwrap();
+    assert_eq!(value("mdev_user_received_bytes_total", None), bytes("bytes_received"));
+    assert_eq!(value("mdev_user_sent_bytes_total", None), bytes("bytes_sent"));
+    assert_ne!(bytes("bytes_received"), bytes("bytes_sent"));
     assert_eq!(value("mdev_user_interrupts_total", None), 0.0);
     assert!(kinds.keys().all(|name| samples.iter().any(|it| it.0 == *name)), "{kinds:?}");
 }
@@ -260,4 +277,23 @@ fn a_hostile_label_is_escaped() {
         .collect();
     assert!(samples.iter().all(|(_, labels, _)| labels["device"] == "a\"b\\c\nd"), "{said:?}");
     assert!(samples.len() >= 3);
+
+    let info = json!({"ok": {"devices": [{"node": "a\u{1b}[2J\u{7}", "uuid": "\r\u{9b}"}]}});
+    let server =
+        super::server::Server::new(move |_| Some((format!("{info}\n").into(), Vec::new())));
+    let said = say(asking("info", &server.path()).arg("--metrics"));
+    assert!(said.out.contains(r#"mdev_user_client{device="a?[2J?",uuid="??"} 0"#), "{said:?}");
+}
+
+#[test]
+fn metrics_of_two_servers_have_no_sample_in_common() {
+    let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let _programs = [serve("mtty-1", &directories[0]), serve("mtty-1", &directories[1])];
+    let series = directories.each_ref().map(|directory| {
+        let said = say(asking("info", &control(directory)).arg("--metrics"));
+        let samples = said.out.lines().filter_map(sample);
+        samples.map(|(name, labels, _)| (name, labels)).collect::<Vec<_>>()
+    });
+    assert!(series[0].len() > 20, "{series:?}");
+    assert!(series[0].iter().all(|one| !series[1].contains(one)), "{series:?}");
 }

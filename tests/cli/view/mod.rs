@@ -1,8 +1,11 @@
 //! The control socket, and the commands that look at pictures through it.
 
 mod control;
+mod files;
 mod info;
+mod memory;
 mod modes;
+mod patience;
 mod screenshot;
 mod server;
 mod wait;

@@ -147,3 +147,24 @@ fn a_screenshot_in_the_middle_of_mode_changes_is_of_one_mode() {
     });
     assert!(!seen.contains(&0), "{seen:?}");
 }
+
+#[test]
+fn a_guest_that_turns_pages_all_the_time_is_seen() {
+    let mut display = Display::new();
+    let (path, out) = (control(&display.directory), display.directory.path().join("x.png"));
+    display.set_mode([640, 480, 640, 0, 0]);
+    // A red page, and a blue one below it.
+    display.memory.write_all_at(&[0, 0, 0xff, 0].repeat(640 * 480), 0).unwrap();
+    display.memory.write_all_at(&[0xff, 0, 0, 0].repeat(640 * 480), 640 * 480 * 4).unwrap();
+    let turn = |step: u32| display.set(Y_OFFSET, (step % 2 * 480) as u16);
+    drawing(Duration::ZERO, turn, || {
+        for _ in 0..5 {
+            let (width, height, rgb) = shot(&path, &out).expect("a picture");
+            assert_eq!((width, height), (640, 480));
+            let is_page = |colour: [u8; 3]| rgb.chunks(3).all(|pixel| pixel == colour);
+            assert!(is_page([0xff, 0, 0]) || is_page([0, 0, 0xff]), "it is of two pages");
+            let said = say(asking("wait", &path).args(["--mode", "640x480"]));
+            assert_eq!((said.status, said.err.as_str()), (0, ""), "{said:?}");
+        }
+    });
+}

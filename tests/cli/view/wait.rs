@@ -1,21 +1,18 @@
 //! `mdev-user wait`: each condition, in vain and fulfilled, and what it says.
 
-use std::io::Write;
-use std::os::unix::net::UnixListener;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::fs::SealFlags;
-use rustix::process::Signal;
 use serde_json::Value;
 
 use super::server::{Server, memory, plane, shows};
 use super::{Display, asking, drawing};
-use crate::{complaint, end, mdev_user, say};
+use crate::{complaint, end, mdev_user, say, soon};
 
 impl Display {
     /// A wait that goes on while the test draws.
-    fn waiting(&self, arguments: &[&str]) -> Child {
+    pub fn waiting(&self, arguments: &[&str]) -> Child {
         let mut command = asking("wait", &self.control());
         command.args(arguments).args(["--timeout", "60s"]);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
@@ -24,15 +21,27 @@ impl Display {
     /// A wait that will end in vain.
     #[track_caller]
     fn in_vain(&self, arguments: &[&str]) -> String {
-        let said = self.ask("wait", &[arguments, &["--timeout", "700ms"]].concat());
-        let line = complaint(&said, 1).to_owned();
-        assert!(line.starts_with("vfio0 did not come to show what is waited for within 700ms: "));
-        line
+        self.after("700ms", arguments)
+    }
+
+    /// The same. A time too short for a machine that is busy just now is tried again.
+    #[track_caller]
+    fn after(&self, time: &str, arguments: &[&str]) -> String {
+        loop {
+            let said = self.ask("wait", &[arguments, &["--timeout", time]].concat());
+            let line = complaint(&said, 1).to_owned();
+            if !line.contains("does not answer: no answer came within 1s") {
+                let start =
+                    format!("vfio0 did not come to show what is waited for within {time}: ");
+                assert!(line.starts_with(&start), "{line}");
+                return line;
+            }
+        }
     }
 }
 
 #[track_caller]
-fn fulfilled(child: Child) -> String {
+pub fn fulfilled(child: Child) -> String {
     let said = end(child);
     assert_eq!((said.status, said.err.as_str()), (0, ""), "{said:?}");
     assert_eq!(said.out.lines().count(), 1, "{said:?}");
@@ -40,7 +49,7 @@ fn fulfilled(child: Child) -> String {
 }
 
 #[track_caller]
-fn still_waits(child: &mut Child) {
+pub fn still_waits(child: &mut Child) {
     std::thread::sleep(Duration::from_millis(300));
     assert!(child.try_wait().unwrap().is_none(), "it waits no longer");
 }
@@ -99,10 +108,11 @@ fn what_is_not_fulfilled_is_said_with_what_was_seen() {
         words.iter().for_each(|words| assert!(line.contains(words), "{words}: {line}"));
     }
     // A time of nothing is one look.
-    let said = display.ask("wait", &["--mode", "640x480", "--timeout", "0s"]);
-    assert_eq!(said.status, 0, "{said:?}");
-    let said = display.ask("wait", &["--not-blank", "--timeout", "0s"]);
-    assert!(complaint(&said, 1).contains("within 0ns: it shows 640x480"), "{said:?}");
+    soon("it has time to look", || {
+        display.ask("wait", &["--mode", "640x480", "--timeout", "0s"]).status == 0
+    });
+    let line = display.after("0s", &["--not-blank"]);
+    assert!(line.contains("within 0s: it shows 640x480"), "{line}");
 }
 
 #[test]
@@ -248,50 +258,4 @@ fn without_a_picture_it_waits_and_says_so() {
     let said = say(asking("wait", &server.path()).args(["--not-blank", "--timeout", "500ms"]));
     let line = complaint(&said, 1);
     assert!(line.contains("within 500ms: it shows no picture; see to its driver, or"), "{line}");
-}
-
-#[test]
-fn a_server_that_ends_or_stalls_meanwhile_ends_it_in_words() {
-    let display = Display::vga();
-    display.clear();
-    let mut waiting = display.waiting(&["--not-blank"]);
-    still_waits(&mut waiting);
-    display.program.signal(Signal::TERM);
-    let said = end(waiting);
-    // It may ask in the very moment.
-    let words = [" has ended; start it again", "EAGAIN: the server is ending"];
-    let line = complaint(&said, 1);
-    assert!(words.iter().any(|words| line.ends_with(words)), "{line}");
-
-    let display = Display::vga();
-    display.clear();
-    display.program.signal(Signal::STOP);
-    for verb in [
-        &["wait", "--not-blank", "--timeout", "1s"][..],
-        &["wait", "--mode", "1x1", "--timeout", "0s"],
-    ] {
-        let said = display.ask(verb[0], &verb[1..]);
-        assert!(
-            complaint(&said, 1).contains("does not answer: no answer came within 1s"),
-            "{said:?}"
-        );
-    }
-    display.program.signal(Signal::CONT);
-    // It is as if nothing had been.
-    assert_eq!(display.ask("wait", &["--mode", "640x480"]).status, 0);
-}
-
-#[test]
-fn a_server_that_answers_byte_by_byte_is_given_up() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("control");
-    let listener = UnixListener::bind(&path).unwrap();
-    std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
-        while stream.write_all(b"{").is_ok() {
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    });
-    let said = say(asking("wait", &path).args(["--not-blank", "--timeout", "0s"]));
-    assert!(complaint(&said, 1).contains("does not answer: no answer came within 1s"), "{said:?}");
 }
