@@ -123,7 +123,8 @@ impl Seen {
         }
         let Some(frame) = frame else {
             return format!(
-                "{start}: it shows no picture; see to its driver, or give it more --timeout"
+                "{start}: it shows no picture, as no driver has set a mode (beside another display, such as \
+                 QEMU's without -vga none, a guest may leave it dark); give it more --timeout"
             );
         };
         let mut saw = format!("it shows {}", frame.summary());
