@@ -15,8 +15,8 @@ const PIXEL: u64 = 4;
 /// A picture of more pixels than these (8192 x 8192) is not looked at: no display has so many, and room for them would
 /// have to be found.
 const MOST_PIXELS: u64 = 64 << 20;
-/// Bytes from the first pixel to the last at most, as many as so many pixels have without padding: what is read of memory
-/// that nobody has touched is populated, down to a page for each row.
+/// Bytes from the first pixel to the last at most, as many as so many pixels have without padding: what is read of
+/// memory that nobody has touched is populated, a page for each row at least.
 const MOST_BYTES: u64 = MOST_PIXELS * PIXEL;
 /// Bytes before the end of the picture at most: all of that is mapped.
 const MOST_END: u64 = 1 << 30;
