@@ -257,5 +257,8 @@ fn without_a_picture_it_waits_and_says_so() {
     let server = Server::new(|_| Some((shows(&Value::Null), Vec::new())));
     let said = say(asking("wait", &server.path()).args(["--not-blank", "--timeout", "500ms"]));
     let line = complaint(&said, 1);
-    assert!(line.contains("within 500ms: it shows no picture, as no driver has set a mode ("), "{line}");
+    assert!(
+        line.contains("within 500ms: it shows no picture, as no driver has set a mode ("),
+        "{line}"
+    );
 }
