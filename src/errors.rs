@@ -34,11 +34,12 @@ pub fn describe(errno: Errno) -> String {
 }
 
 /// Those of `docs/control.md`.
-const NAMES: [(Errno, &str); 11] = [
+const NAMES: [(Errno, &str); 12] = [
     (Errno::ACCESS, "EACCES"),
     (Errno::AGAIN, "EAGAIN"),
     (Errno::BUSY, "EBUSY"),
     (Errno::EXIST, "EEXIST"),
+    (Errno::FBIG, "EFBIG"),
     (Errno::INVAL, "EINVAL"),
     (Errno::MFILE, "EMFILE"),
     (Errno::NFILE, "ENFILE"),

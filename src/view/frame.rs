@@ -68,11 +68,6 @@ impl Layout {
         Ok(Some(Self { mode, stride, offset, end }))
     }
 
-    /// Whether the two differ in where they begin, at most.
-    pub fn has_rows_of(&self, other: &Self) -> bool {
-        (self.mode, self.stride) == (other.mode, other.stride)
-    }
-
     /// Bytes of memory up to its last pixel.
     pub fn end(&self) -> u64 {
         self.end

@@ -6,10 +6,8 @@ mod rect;
 mod stability;
 
 use serde_json::Value;
-use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use rustix::fs::fstat;
 use vfio_device::MemoryView;
 
 use crate::control::client::{Answer, Client, Deadline, Error as ControlError};
@@ -79,14 +77,11 @@ impl Viewer {
             };
             let fd =
                 before.fd.ok_or_else(|| Error::Plane("its memory did not come along".into()))?;
-            let inode = inode(&fd);
             let memory = MemoryView::attach(fd, layout.end())
                 .map_err(|_| Error::Plane("its memory is not what it should be".into()))?;
             let frame = Frame::copy(&memory, &layout).map_err(Error::Plane)?;
             let after = self.plane(deadline)?;
-            let is_same_memory =
-                || inode.is_some() && after.fd.as_ref().and_then(self::inode) == inode;
-            let is_turned = || is_page_of(&after.value, &layout) && is_same_memory();
+            let is_turned = || mode(&after.value).is_some_and(|it| Some(it) == mode(&before.value));
             if after.value == before.value || number >= LENIENT && is_turned() {
                 return Ok(Some(frame));
             }
@@ -107,7 +102,12 @@ impl Viewer {
                 error => error,
             })?,
         };
-        let mut answer = client.ask("plane", self.device.as_deref(), deadline)?;
+        let asked = client.ask("plane", self.device.as_deref(), deadline);
+        let mut answer = asked.map_err(|error| match error {
+            // It was one.
+            ControlError::NotOne { path } if self.has_answered => ControlError::Ended { path },
+            error => error,
+        })?;
         self.client = Some(client);
         self.has_answered = true;
         if let Some(node) = answer.value.get("device").and_then(Value::as_str) {
@@ -118,13 +118,7 @@ impl Viewer {
     }
 }
 
-/// Whether it is of the same mode as `layout` has, row by row, wherever it begins.
-fn is_page_of(plane: &Value, layout: &Layout) -> bool {
-    Layout::new(plane).is_ok_and(|page| page.is_some_and(|page| page.has_rows_of(layout)))
-}
-
-/// What memory it is.
-fn inode(fd: &OwnedFd) -> Option<(u64, u64)> {
-    let stat = fstat(fd).ok()?;
-    Some((stat.st_dev, stat.st_ino))
+/// Which mode it is of: pages of one and the same are turned without a change of this.
+fn mode(plane: &Value) -> Option<u64> {
+    plane["mode_generation"].as_u64()
 }

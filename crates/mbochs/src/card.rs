@@ -29,6 +29,7 @@ pub(crate) struct Card {
     mode: Option<Mode>,
     /// Rises when `mode` or `memory` changes.
     generation: u64,
+    mode_generation: u64,
     /// Its megabytes in the parent's pool.
     _share: Share,
 }
@@ -51,6 +52,7 @@ impl Card {
             is_used: false,
             mode: None,
             generation: 0,
+            mode_generation: 0,
             _share: share,
         }
     }
@@ -103,8 +105,11 @@ impl Card {
     fn sync(&mut self) {
         let mode = self.dispi.mode();
         if mode != self.mode {
+            let is_turned = matches!((mode, self.mode), (Some(now), Some(before))
+                if now == Mode { offset: now.offset, ..before });
             self.mode = mode;
             self.generation += 1;
+            self.mode_generation += u64::from(!is_turned);
         }
     }
 }
@@ -164,8 +169,19 @@ impl VfioDevice for Card {
 
     fn display(&self) -> Option<Plane> {
         let Mode { width, height, stride, offset, size } = self.mode?;
-        let (format, generation, memory) = (XRGB8888, self.generation, self.memory.clone());
-        Some(Plane { format, width, height, stride, offset, size, generation, memory })
+        let (format, memory) = (XRGB8888, self.memory.clone());
+        let (generation, mode_generation) = (self.generation, self.mode_generation);
+        Some(Plane {
+            format,
+            width,
+            height,
+            stride,
+            offset,
+            size,
+            generation,
+            mode_generation,
+            memory,
+        })
     }
 
     /// Each client gets zeroes in a memory of its own. Not at close but here, so that the last picture of a guest that
@@ -176,6 +192,7 @@ impl VfioDevice for Card {
             cx.replace_memory(BAR0, memory.clone())?;
             self.memory = memory;
             self.generation += 1;
+            self.mode_generation += 1;
         }
         self.is_used = true;
         Ok(())

@@ -81,6 +81,7 @@ impl VfioDevice for Card {
             // As the sample has it: the whole BAR.
             size: self.mode.memory(),
             generation: self.generation,
+            mode_generation: self.generation,
             memory: self.memory.clone(),
         })
     }

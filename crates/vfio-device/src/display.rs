@@ -22,6 +22,9 @@ pub struct Plane {
     pub size: u64,
     /// Rises whenever any other field changes, `memory` included; not with the pixels.
     pub generation: u64,
+    /// Rises whenever anything but `offset` and `generation` changes: not while a guest turns pages. A copy of the picture
+    /// is of one mode if this is the same before and after.
+    pub mode_generation: u64,
     /// What the picture lies in.
     pub memory: SharedMemory,
 }

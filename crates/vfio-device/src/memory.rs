@@ -35,8 +35,8 @@ pub struct SharedMemory(Arc<Inner>);
 struct Inner {
     mapping: MmapRegion,
     file: Arc<File>,
-    /// The same, open for reading only.
-    reader: Result<OwnedFd, Errno>,
+    /// The same, open for reading only; where there is no `/proc` there is none.
+    reader: Option<OwnedFd>,
     read_only: bool,
     is_given_up: AtomicBool,
 }
@@ -85,7 +85,11 @@ impl SharedMemory {
         fcntl_add_seals(&fd, SealFlags::SHRINK | SealFlags::GROW)?;
         // Now, as whoever is handed the fd can change who may open it.
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        let reader = open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+        let reader = match open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(reader) => Some(reader),
+            Err(Errno::NOENT) => None,
+            Err(errno) => return Err(errno),
+        };
         let file = Arc::new(File::from(fd));
         let mapping = MmapRegion::from_file(FileOffset::from_arc(Arc::clone(&file), 0), length)
             .map_err(|_| Errno::NOMEM)?;
@@ -118,9 +122,9 @@ impl SharedMemory {
         Ok(other)
     }
 
-    /// Lets go of it for good: when the last clone has gone, no page is left, whoever else has its fd.
-    pub(crate) fn give_up(&self) {
-        self.0.is_given_up.store(true, Ordering::Relaxed);
+    /// Whether it is given up: then, when the last clone has gone, no page is left, whoever else has its fd.
+    pub(crate) fn give_up(&self, is_given_up: bool) {
+        self.0.is_given_up.store(is_given_up, Ordering::Relaxed);
     }
 
     /// Whether those who are handed its fd can only read it.
@@ -146,9 +150,9 @@ impl SharedMemory {
     /// The memfd opened for reading only, to be sent to a viewer.
     ///
     /// # Errors
-    /// Why it could not be opened so when the memory was made, which takes `/proc`.
+    /// `ENOENT` if there was no `/proc` when the memory was made.
     pub fn reader(&self) -> Result<BorrowedFd<'_>, Errno> {
-        self.0.reader.as_ref().map(AsFd::as_fd).map_err(|errno| *errno)
+        self.0.reader.as_ref().map(AsFd::as_fd).ok_or(Errno::NOENT)
     }
 
     /// Copies the bytes at `offset` into `data`.

@@ -126,7 +126,9 @@ impl Region {
         if !is_alike {
             return Err(Errno::INVAL);
         }
-        std::mem::replace(present, memory).give_up();
+        std::mem::replace(present, memory).give_up(true);
+        // It may be the same one, or one of earlier.
+        present.give_up(false);
         Ok(())
     }
 

@@ -69,6 +69,7 @@ pub struct Endpoint {
     handed_over: Vec<UnixStream>,
     next_id: u32,
     coming_and_going: LogLimit,
+    failures: LogLimit,
     sources: Vec<(SourceId, u32)>,
     sources_seen: u64,
     /// Boxed: hardly any endpoint has some.
@@ -103,6 +104,7 @@ impl Endpoint {
             handed_over: Vec::new(),
             next_id: 0,
             coming_and_going: LogLimit::new(),
+            failures: LogLimit::new(),
             sources: Vec::new(),
             sources_seen: 0,
             faults: None,
@@ -236,7 +238,7 @@ impl Endpoint {
         if let Some(errno) = self.stats.not_opened.take() {
             let name = self.device.object();
             let line = format_args!("{name}: {} cannot open it: {errno}", client.connection);
-            self.coming_and_going.say(Level::Warn, line);
+            self.failures.say(Level::Warn, line);
         }
         let interest = match flow {
             Flow::Goes { blocked: false } => EventFlags::IN,

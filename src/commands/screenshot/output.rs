@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Access, access};
+use signal_hook::consts::SIGXFSZ;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::signals::Ending;
@@ -14,12 +15,14 @@ use crate::signals::Ending;
 /// Has `fill` write a file, which takes the place of one that is there and has its mode. What is there and is no file, a
 /// pipe say, is written to.
 pub fn write(path: &Path, fill: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    let there = fs::metadata(path);
+    if there.as_ref().is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        // Which need not have a path that leads to it: /dev/stdout.
+        return fill(&OpenOptions::new().write(true).open(path)?);
+    }
     let path = target(path)?;
-    let mode = match fs::metadata(&path) {
+    let mode = match there {
         Ok(there) if there.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
-        Ok(there) if !there.is_file() => {
-            return fill(&OpenOptions::new().write(true).open(&path)?);
-        }
         Ok(there) => {
             let mode = there.permissions().mode() & 0o777;
             // Whoever made it so meant it, also where the directory would allow to replace it.
@@ -51,11 +54,14 @@ fn target(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// The path of a file that is not complete, which is removed when this is dropped or a signal ends the program.
+/// The path of a file that is not complete, which is removed when this is dropped or SIGTERM, SIGINT or SIGHUP ends the
+/// program.
 struct Unfinished(Arc<Mutex<Option<PathBuf>>>);
 
 impl Unfinished {
     fn new() -> io::Result<Self> {
+        // A file that grows beyond RLIMIT_FSIZE is an error then, and no end.
+        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         let path = Arc::new(Mutex::new(None));
         let ours = Arc::clone(&path);
         Ending::new()?.each(move |signal| {

@@ -33,6 +33,7 @@ pub fn describe(plane: &Plane) -> Value {
         "offset": plane.offset,
         "size": plane.size,
         "generation": plane.generation,
+        "mode_generation": plane.mode_generation,
     })
 }
 

@@ -109,6 +109,12 @@ fn it_goes_to_standard_output_to_a_pipe_and_in_the_place_of_a_file() {
     let reader = std::thread::spawn(move || fs::read(reading).unwrap());
     assert_eq!(display.ask("screenshot", &[pipe.to_str().unwrap()]).status, 0);
     assert!(reader.join().unwrap() == bytes);
+    // One that has no path of its own.
+    let mut shell = crate::shell(
+        "\"$0\" screenshot -c \"$1\" /dev/stdout | (dd bs=1 skip=1 count=3 status=none; cat >/dev/null)",
+    );
+    let said = say(shell.arg(display.control()));
+    assert_eq!((said.out.as_str(), said.err.as_str()), ("PNG", ""));
 
     // A file is replaced, also behind a link, and keeps its mode; a new one has what the umask leaves.
     fs::write(&out, "old").unwrap();

@@ -149,6 +149,34 @@ fn a_screenshot_in_the_middle_of_mode_changes_is_of_one_mode() {
 }
 
 #[test]
+fn a_mode_that_has_come_back_is_not_taken_for_one_that_has_stayed() {
+    let mut display = Display::new();
+    let (path, out) = (control(&display.directory), display.directory.path().join("x.png"));
+    let [red, blue] = [[0, 0, 0xff, 0], [0xff, 0, 0, 0]].map(|pixel| pixel.repeat(1280 * 720));
+    display.memory.write_all_at(&red, 0).unwrap();
+    display.set_mode([1280, 720, 1280, 0, 0]);
+    // In the other mode the memory is blue. When the first is back it is red again.
+    let away = |_: u32| {
+        display.set_mode([640, 480, 640, 0, 0]);
+        display.memory.write_all_at(&blue, 0).unwrap();
+        display.memory.write_all_at(&red, 0).unwrap();
+        display.set_mode([1280, 720, 1280, 0, 0]);
+    };
+    let mut seen = 0;
+    drawing(Duration::from_millis(10), away, || {
+        let begun = Instant::now();
+        while seen < 20 && begun.elapsed() < Duration::from_secs(8) {
+            // Restless, or the other mode, which may be of any colour: nothing to be held to.
+            if let Some((1280, 720, rgb)) = shot(&path, &out) {
+                assert!(rgb.chunks(3).all(|pixel| pixel == [0xff, 0, 0]), "parts of another mode");
+                seen += 1;
+            }
+        }
+    });
+    println!("seen {seen} times");
+}
+
+#[test]
 fn a_guest_that_turns_pages_all_the_time_is_seen() {
     let mut display = Display::new();
     let (path, out) = (control(&display.directory), display.directory.path().join("x.png"));

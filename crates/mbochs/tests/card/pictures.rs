@@ -90,6 +90,32 @@ fn the_generation_rises_with_each_change_and_with_nothing_else() {
 }
 
 #[test]
+fn the_mode_generation_rises_with_all_but_turned_pages() {
+    let mut device = card("mbochs-large");
+    show(&mut device, 640, 480);
+    let of = |device: &Device| device.display().unwrap().mode_generation;
+    let mut last = of(&device);
+    for (register, value) in [(X_OFFSET, 1), (Y_OFFSET, 480), (X_OFFSET, 0), (Y_OFFSET, 0)] {
+        let before = generation(&device);
+        set(&mut device, register, value);
+        assert!(generation(&device) > before, "{register:#x}");
+        assert_eq!(of(&device), last, "{register:#x}");
+    }
+    for (register, value) in [(XRES, 800), (YRES, 600), (VIRT_WIDTH, 1000)] {
+        set(&mut device, register, value);
+        assert!(of(&device) > last, "{register:#x}");
+        last = of(&device);
+    }
+    set(&mut device, ENABLE, 0);
+    set(&mut device, ENABLE, 1);
+    assert!(of(&device) > last, "it was away");
+    last = of(&device);
+    device.close();
+    device.open(OpenMode::Exclusive).unwrap();
+    assert!(of(&device) > last, "another memory");
+}
+
+#[test]
 fn the_last_picture_stays_when_the_client_has_left() {
     let mut device = card("mbochs-small");
     show(&mut device, 800, 600);

@@ -208,7 +208,18 @@ impl VfioDevice for Screen {
     fn display(&self) -> Option<Plane> {
         let (width, height, stride) = (64, 16, 256);
         let (format, memory) = (0x3432_5258, self.0.clone());
-        Some(Plane { format, width, height, stride, offset: 0, size: 4096, generation: 1, memory })
+        let (offset, size, generation, mode_generation) = (0, 4096, 1, 1);
+        Some(Plane {
+            format,
+            width,
+            height,
+            stride,
+            offset,
+            size,
+            generation,
+            mode_generation,
+            memory,
+        })
     }
 }
 

@@ -59,7 +59,18 @@ impl VfioDevice for Display {
         let (width, height, generation) = (32, 32, self.generation);
         let (stride, size, format) = (width * 4, PAGE, 0x3432_5258);
         let memory = self.pages.get(&0)?.clone();
-        Some(Plane { format, width, height, stride, offset: 0, size, generation, memory })
+        let (offset, mode_generation) = (0, generation);
+        Some(Plane {
+            format,
+            width,
+            height,
+            stride,
+            offset,
+            size,
+            generation,
+            mode_generation,
+            memory,
+        })
     }
 }
 

@@ -24,7 +24,18 @@ impl VfioDevice for Screen {
         let (stride, memory) = (width * 4, self.0.clone());
         let size = u64::from(stride * height);
         let format = 0x3432_5258;
-        Some(Plane { format, width, height, stride, offset: 0, size, generation: 0, memory })
+        let (offset, generation, mode_generation) = (0, 0, 0);
+        Some(Plane {
+            format,
+            width,
+            height,
+            stride,
+            offset,
+            size,
+            generation,
+            mode_generation,
+            memory,
+        })
     }
 }
 
