@@ -40,7 +40,7 @@ fn an_echo_with_one_place_loses_nothing() {
     /// Takes a character only when it has handed the last one back.
     struct Echo(Option<Character>);
     impl Line for Echo {
-        fn transmit(&mut self, sent: Character, _room: bool) -> Sent {
+        fn transmit(&mut self, sent: Character, _room: Room) -> Sent {
             if self.0.is_some() {
                 return Sent::Held;
             }
@@ -64,7 +64,7 @@ fn an_echo_with_one_place_loses_nothing() {
 fn a_line_that_sends_back_without_room_overruns() {
     struct Careless;
     impl Line for Careless {
-        fn transmit(&mut self, _sent: Character, _room: bool) -> Sent {
+        fn transmit(&mut self, _sent: Character, _room: Room) -> Sent {
             Sent::Back
         }
     }
@@ -171,7 +171,7 @@ fn no_character_overtakes_a_break_that_is_held() {
     #[derive(Default)]
     struct Slow(bool, Vec<Character>);
     impl Line for Slow {
-        fn transmit(&mut self, sent: Character, _room: bool) -> Sent {
+        fn transmit(&mut self, sent: Character, _room: Room) -> Sent {
             if sent.is_break() && !self.0 {
                 return Sent::Held;
             }
