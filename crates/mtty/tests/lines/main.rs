@@ -7,7 +7,9 @@ mod bits;
 mod crossover;
 mod host;
 mod make;
+mod model;
 mod paced;
+mod walk;
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -68,6 +70,8 @@ struct Inside {
     room: usize,
     inputs: u8,
     outputs: u8,
+    /// Whether it waits for RTS.
+    minds_rts: bool,
 }
 
 type Act = dyn FnMut(&str, &mut Inside, &mut Host<'_>) + Send;
@@ -125,7 +129,10 @@ impl Line for Far {
         })
     }
     fn receive(&mut self) -> Option<Character> {
-        self.with(|it| it.arriving.pop_front())
+        self.with(|it| {
+            let waits = it.minds_rts && it.outputs & RTS == 0;
+            if waits { None } else { it.arriving.pop_front() }
+        })
     }
     fn modem(&mut self, outputs: u8, _: u8) -> u8 {
         self.with(|it| {

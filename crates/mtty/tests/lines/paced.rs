@@ -49,7 +49,10 @@ fn the_time_is_that_of_the_frame_and_the_divisor() {
         let due = card.device().next_timer().unwrap();
         let away = due - Instant::now();
         let whole = Duration::from_micros(u64::from(divisor) * halves * 1_000_000 / 2 / 115_200);
-        assert!(away <= whole + Duration::from_micros(1) && away + GONE > whole, "{away:?} for {whole:?}");
+        assert!(
+            away <= whole + Duration::from_micros(1) && away + GONE > whole,
+            "{away:?} for {whole:?}"
+        );
     }
 }
 
