@@ -96,8 +96,10 @@ pub trait Line: Send {
         let _ = settings;
     }
 
-    /// An access that concerned the port, or an event, has been dealt with, and nothing more moves. The place to see to what that leaves: to
-    /// watch for other things, or to start a timer of zero by which what has gathered is written out in one piece.
+    /// An access that concerned the port, or an event, has been dealt with, and nothing more moves until the next one. The
+    /// place to see to what that leaves: to watch for other things, or to start a timer after which what has gathered is
+    /// written out in one piece. A client like QEMU waits for each store to an I/O port, and a burst of a driver is as
+    /// many accesses, 10 to 70 us apart: with a millisecond a burst is one piece, with zero each character is one.
     fn settle(&mut self, host: &mut Host<'_>) {
         let _ = host;
     }
