@@ -26,9 +26,9 @@
 use std::time::Duration;
 
 use crate::fifo::Fifo;
-use crate::line::{Character, Line, Sent};
+use crate::line::{Character, Line, Room, Sent, Settings};
 use crate::receiver::Receiver;
-use crate::spec::{self, CLOCK_HZ, fcr, ier, iir, lcr, lsr, mcr, msr};
+use crate::spec::{self, fcr, ier, iir, lcr, lsr, mcr, msr};
 
 /// A source of interrupts, in falling priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,6 +91,9 @@ pub struct Uart {
     msr: u8,
     /// Whether `msr` has an input to compare with. The first look makes no deltas.
     msr_known: bool,
+
+    /// Whether AFE has RTS off, as the line last saw it.
+    held_off: bool,
 
     // The character timer, which the owner of the port keeps.
     timing: bool,
@@ -199,7 +202,13 @@ impl Uart {
         }
     }
 
-    fn dlab(&self) -> bool {
+    /// How the port is set up.
+    pub fn settings(&self) -> Settings {
+        Settings::of(self.lcr, u16::from_le_bytes([self.dll, self.dlm]))
+    }
+
+    /// Whether offsets 0 and 1 are DLL and DLM now: the settings may be half written.
+    pub fn dlab(&self) -> bool {
         self.lcr & lcr::DLAB != 0
     }
 
@@ -270,9 +279,16 @@ impl Uart {
 
     /// Moves what can be moved, until nothing does: a line may have room only once it has been read.
     fn settle(&mut self, line: &mut dyn Line) {
-        while self.send(line) | self.receive(line) {}
-        if self.mcr & mcr::AFE != 0 {
-            self.look_at_modem(line);
+        loop {
+            while self.send(line) | self.receive(line) {}
+            // A line that AFE had told to wait by RTS may have something when it is told to go on.
+            let before = self.held_off;
+            if self.mcr & mcr::AFE != 0 {
+                self.look_at_modem(line);
+            }
+            if !before || self.held_off {
+                break;
+            }
         }
         self.keep_time();
     }
@@ -302,7 +318,7 @@ impl Uart {
         let sent = if self.looped() {
             Sent::Back
         } else {
-            line.transmit(character, self.receiver.has_room())
+            line.transmit(character, Room { back: self.receiver.has_room(), across: false })
         };
         if sent == Sent::Back {
             self.receiver.receive(character);
@@ -327,11 +343,12 @@ impl Uart {
     fn look_at_modem(&mut self, line: &mut dyn Line) {
         let hold_off = self.mcr & mcr::AFE != 0 && !self.receiver.has_room();
         let mut outputs = self.mcr;
+        self.held_off = hold_off;
         if hold_off {
             outputs &= !mcr::RTS;
         }
         let connected = if self.looped() { 0 } else { mcr::DTR | mcr::RTS };
-        let mut inputs = line.modem(outputs & connected) & msr::INPUTS;
+        let mut inputs = line.modem(outputs & connected, 0) & msr::INPUTS;
         if self.looped() {
             let wires = [
                 (mcr::DTR, msr::DSR),
@@ -359,25 +376,10 @@ impl Uart {
         let touched = self.receiver.take_touched();
         let wanted = self.ier & ier::ERBFI != 0 && self.receiver.can_time_out();
         if wanted && (touched || !self.timing) {
-            self.timer = Some(Timer::Start(self.four_characters()));
+            self.timer = Some(Timer::Start(self.settings().time_of(4)));
         } else if self.timing && !wanted {
             self.timer = Some(Timer::Stop);
         }
         self.timing = wanted;
-    }
-
-    /// Four character times: start, data, parity and stop bits, at 16 clocks and a divisor's worth each.
-    fn four_characters(&self) -> Duration {
-        let data_bits = 5 + u64::from(self.lcr & lcr::WLS);
-        let parity_bits = u64::from(self.lcr & lcr::PEN != 0);
-        let half_stop_bits = match (self.lcr & lcr::STB != 0, data_bits) {
-            (false, _) => 2,
-            (true, 5) => 3,
-            (true, _) => 4,
-        };
-        let half_bits = 2 * (1 + data_bits + parity_bits) + half_stop_bits;
-        let divisor = u64::from(u16::from_le_bytes([self.dll, self.dlm]).max(1));
-        // 4 characters of half_bits / 2 bits of 16 * divisor clocks; at most 5.1e16, far from 2^64.
-        Duration::from_nanos(32 * half_bits * divisor * 1_000_000_000 / u64::from(CLOCK_HZ))
     }
 }
