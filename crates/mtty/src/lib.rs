@@ -1,8 +1,8 @@
 //! The kernel sample mtty as a [`vfio_device`]: a PCI serial card with one or two 16550A ports.
 //!
 //! [`Mtty`] is the parent's driver: it makes devices of the types `mtty-1` and `mtty-2` out of a pool of ports. Identity,
-//! regions and irqs are the sample's; the UART is a right one. Each port loops back to itself, and no byte is lost at any
-//! burst size.
+//! regions and irqs are the sample's; the UART is a right one. Each port loops back to itself, unless it is
+//! [made](Mtty::make) with another [`Line`](line::Line), and no byte is lost at any burst size.
 #![forbid(unsafe_code)]
 
 mod card;
