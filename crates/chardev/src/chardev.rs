@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use rustix::event::epoll::EventFlags;
 
-use crate::end::{End, Events, File, Null, Pipe, Pty, Sent, Stream, Wants};
+use crate::end::{End, Events, File, Null, Pipe, Pty, Sent, Stdio, Stream, Wants};
 use crate::history::History;
 use crate::log_file::LogFile;
 use crate::poller::Poller;
@@ -79,7 +79,7 @@ impl Chardev {
                 Box::new(Stream::tcp(host, port, *role, *nodelay, &poller)?)
             }
             Backend::File { path, append } => Box::new(File::open(path, *append, &poller)?),
-            Backend::Stdio => return Err(OpenError::StdioInUse),
+            Backend::Stdio => Box::new(Stdio::open(&poller)?),
             Backend::Pipe { path } => Box::new(Pipe::open(path, &poller)?),
         };
         // Last, as it may empty a file.

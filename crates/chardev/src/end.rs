@@ -4,6 +4,7 @@ mod file;
 mod null;
 mod pipe;
 mod pty;
+mod stdio;
 mod stream;
 
 use std::time::Instant;
@@ -15,6 +16,7 @@ pub(crate) use file::File;
 pub(crate) use null::Null;
 pub(crate) use pipe::Pipe;
 pub(crate) use pty::Pty;
+pub(crate) use stdio::Stdio;
 pub(crate) use stream::{Stream, Target};
 
 use crate::Event;

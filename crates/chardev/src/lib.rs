@@ -16,11 +16,13 @@ mod poller;
 mod socket_path;
 mod sockets;
 mod spec;
+mod terminal;
 mod words;
 
 pub use chardev::{Chardev, Source};
 pub use error::{ListenError, OpenError};
 pub use spec::{Backend, DEFAULT_HISTORY, LogSpec, MAX_HISTORY, Role, Spec, SpecError};
+pub use terminal::{TerminalGuard, restore_terminal};
 
 /// The README's example is a test.
 #[cfg(doctest)]

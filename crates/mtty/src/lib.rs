@@ -1,8 +1,8 @@
 //! The kernel sample mtty as a [`vfio_device`]: a PCI serial card with one or two 16550A ports.
 //!
 //! [`Mtty`] is the parent's driver: it makes devices of the types `mtty-1` and `mtty-2` out of a pool of ports. Identity,
-//! regions and irqs are the sample's; the UART is a right one. Each port loops back to itself, and no byte is lost at any
-//! burst size.
+//! regions and irqs are the sample's; the UART is a right one. Each port loops back to itself, unless it is
+//! [made](Mtty::make) with another [`Line`], and no byte is lost at any burst size.
 #![forbid(unsafe_code)]
 
 mod card;
@@ -49,7 +49,7 @@ impl Mtty {
     }
 
     /// Makes a card of a type with one line for each of its ports; [`MdevDriver::init`] is the same with
-    /// [`LoopbackPlug`](line::LoopbackPlug)s.
+    /// [`LoopbackPlug`]s.
     ///
     /// # Errors
     /// `EINVAL` for a type that is not one of ours, or not the one that the mdev has, or for more or fewer lines than it has ports;

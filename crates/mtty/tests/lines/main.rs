@@ -5,6 +5,7 @@
 #[expect(dead_code, reason = "not each test needs each bit")]
 mod bits;
 mod crossover;
+mod driver;
 mod host;
 mod make;
 mod model;
