@@ -17,7 +17,10 @@ const EDGES: [(&str, &[&str]); 9] = [
     ("mtty", &["vfio-device"]),
     ("guest-kit", &[]),
     ("xtask", &["guest-kit"]),
-    ("mdev-user", &["guest-kit", "mbochs", "mdpy", "mtty", "vfio-device", "vfio-user-server"]),
+    (
+        "mdev-user",
+        &["chardev", "guest-kit", "mbochs", "mdpy", "mtty", "vfio-device", "vfio-user-server"],
+    ),
 ];
 /// Registers and nothing of the host: no libc, no socket, no log.
 const DEVICES: [&str; 3] = ["mbochs", "mdpy", "mtty"];

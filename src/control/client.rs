@@ -62,7 +62,17 @@ impl Client {
 
     /// Says a verb and returns what it is answered with.
     pub fn ask(&mut self, verb: &str, device: Option<&str>) -> Result<Answer, Error> {
-        let mut request = Map::from_iter([("verb".to_owned(), verb.into())]);
+        self.request(verb, device, Map::new())
+    }
+
+    /// The same with more members.
+    pub fn request(
+        &mut self,
+        verb: &str,
+        device: Option<&str>,
+        mut request: Map<String, Value>,
+    ) -> Result<Answer, Error> {
+        request.insert("verb".to_owned(), verb.into());
         request.extend(device.map(|device| ("device".to_owned(), device.into())));
         let line = Value::Object(request).to_string() + "\n";
         // One that has ended may have left an answer behind.

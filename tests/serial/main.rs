@@ -1,0 +1,12 @@
+//! Serial ports on the host: what is on the line between a guest and whoever talks to it.
+#![cfg(test)]
+
+mod card;
+mod ends;
+mod expect;
+mod lines;
+#[path = "../common/program.rs"]
+mod program;
+mod refusals;
+#[path = "../../crates/vfio-user-server/tests/common/client.rs"]
+mod vfio;
