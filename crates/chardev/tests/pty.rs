@@ -121,6 +121,26 @@ fn a_peer_that_does_not_read_stops_the_stream_and_wakes_nobody() {
 }
 
 #[test]
+fn what_one_client_did_not_read_the_next_one_gets() {
+    let mut port = Port::open("pty,history=1000000");
+    let all = Random(12).bytes(100_000);
+    let first = client(&port);
+    port.until("connected", |port| port.chardev.is_connected());
+    port.output = all.clone();
+    port.during(Duration::from_millis(50));
+    assert!(port.output.len() < all.len());
+    drop(first);
+    port.until("gone", |port| !port.chardev.is_connected());
+    let mut second = client(&port);
+    let mut found = Vec::new();
+    port.until("all", |_| {
+        fetch(&mut second, &mut found, 9999);
+        found.len() == all.len()
+    });
+    assert!(found == all);
+}
+
+#[test]
 fn a_link_leads_to_the_terminal_and_goes_with_it() {
     let directory = tempfile::tempdir().unwrap();
     let link = directory.path().join("link");

@@ -319,6 +319,55 @@ fn clients_that_come_and_go_as_fast_as_they_can_cost_a_bounded_turn_each() {
 }
 
 #[test]
+fn whatever_clients_do_that_read_what_they_are_sent_nothing_is_lost_or_doubled() {
+    for seed in 1..=6 {
+        let (_directory, [mut port, _]) = both(",history=4000000");
+        let mut random = Random(seed);
+        let (mut all, mut found, mut typed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut clients: Vec<Box<dyn Client>> = Vec::new();
+        for _ in 0..400 {
+            match random.below(12) {
+                0..4 => {
+                    let count = 1 + random.below(30_000);
+                    let some = random.bytes(count);
+                    all.extend(&some);
+                    port.send(&some);
+                }
+                4 if clients.len() < 4 => clients.push(connect(&port)),
+                // Only the first has been let in for sure: the others' order with it is nobody's promise.
+                5 if !clients.is_empty() => {
+                    let some = random.bytes(1000);
+                    let sent = clients[0].write(&some).unwrap_or(0);
+                    typed.extend(&some[..sent]);
+                }
+                6 if !clients.is_empty() => {
+                    let mut client = clients.remove(0);
+                    client.half_close();
+                    found.extend(read_to_end(&mut port, &mut *client));
+                }
+                7 => {
+                    let room = [0, 1, 100, 5000][random.below(4)];
+                    port.accept_input(room);
+                }
+                8..10 if !clients.is_empty() => {
+                    fetch(&mut *clients[0], &mut found, 1 + random.below(50_000));
+                }
+                _ => port.turn(Duration::ZERO),
+            }
+        }
+        clients.truncate(1);
+        let mut last = clients.pop().unwrap_or_else(|| connect(&port));
+        port.accept_input(4096);
+        port.until("all", |port| {
+            fetch(&mut *last, &mut found, 50_000);
+            found.len() == all.len() && port.input.len() == typed.len()
+        });
+        assert!(found == all && port.input == typed, "seed {seed}");
+        assert_eq!((port.chardev.dropped(), port.chardev.pending()), (0, 0));
+    }
+}
+
+#[test]
 fn a_socket_is_private_and_goes_with_its_end() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("port");
