@@ -64,7 +64,7 @@ fn fetch(client: &mut dyn Client, into: &mut Vec<u8>, most: usize) -> bool {
 
 fn read_to_end(port: &mut Port, client: &mut dyn Client) -> Vec<u8> {
     let mut found = Vec::new();
-    port.until("the end", |_| fetch(client, &mut found, 9999));
+    port.until("the end", |_| fetch(client, &mut found, 500_000));
     found
 }
 
@@ -178,6 +178,28 @@ fn ten_clients_that_half_close_and_read_to_the_end_have_the_stream_whole() {
         assert_eq!(port.input, b"hello".repeat(10));
         assert_eq!(port.chardev.dropped(), 0);
         assert_eq!(port.events.len(), 20);
+    }
+}
+
+#[test]
+fn a_client_that_half_closes_gets_all_there_is_however_slowly_it_reads() {
+    let (_directory, ports) = both(",history=16000000");
+    for mut port in ports {
+        let mut all = Random(13).bytes(12_000_000);
+        port.send(&all);
+        let mut client = connect(&port);
+        client.half_close();
+        port.until("stuck", |port| port.chardev.is_connected() && !port.has_work());
+        // It takes its time, and costs none.
+        let turns = port.turns;
+        port.during(Duration::from_millis(50));
+        assert!(port.turns - turns < 5 && port.chardev.is_connected());
+        assert!(port.chardev.pending() > 1 << 20);
+        // What comes now, before it has all of what was there, is for it as well, and behind that.
+        port.send(b"and this");
+        all.extend(b"and this");
+        assert!(read_to_end(&mut port, &mut *client) == all);
+        assert_eq!(port.events, [Connected, Disconnected]);
     }
 }
 
@@ -321,7 +343,8 @@ fn clients_that_come_and_go_as_fast_as_they_can_cost_a_bounded_turn_each() {
 #[test]
 fn whatever_clients_do_that_read_what_they_are_sent_nothing_is_lost_or_doubled() {
     for seed in 1..=6 {
-        let (_directory, [mut port, _]) = both(",history=4000000");
+        let (_directory, [unix, tcp]) = both(",history=8000000");
+        let mut port = if seed % 2 == 0 { unix } else { tcp };
         let mut random = Random(seed);
         let (mut all, mut found, mut typed) = (Vec::new(), Vec::new(), Vec::new());
         let mut clients: Vec<Box<dyn Client>> = Vec::new();
