@@ -135,10 +135,11 @@ impl Chardev {
     ///
     /// A caller whose rest is no more, as after a reset, says so with a write of nothing.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
-        self.offered = false;
-        if !self.short && self.history.is_empty() && self.end.is_half_closed() {
+        let owes = self.short || self.offered || !self.history.is_empty();
+        if !owes && self.end.is_half_closed() {
             self.end.finish(&mut self.events);
         }
+        self.offered = false;
         self.replay();
         let taken = self.take(bytes);
         self.short = taken < bytes.len();
