@@ -146,7 +146,7 @@ fn a_peer_that_reads_slowly_stops_the_stream_and_loses_nothing() {
         assert!(!port.has_work());
         let mut found = Vec::new();
         port.until("all", |_| {
-            fetch(&mut *client, &mut found, 100_000);
+            fetch(&mut *client, &mut found, 1 << 20);
             found.len() == all.len()
         });
         assert!(found == all);
