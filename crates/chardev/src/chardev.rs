@@ -166,8 +166,8 @@ impl Chardev {
         bytes.len()
     }
 
-    /// Fetches input, and answers how much; 0 when there is none for now. A break in the input ends the read before it:
-    /// fetch the events then, and go on.
+    /// Fetches input, and answers how much; 0 when there is none for now. A break in the input ends the read in front of
+    /// it, and is then among the events: who minds its place fetches them after each read.
     pub fn read(&mut self, into: &mut [u8]) -> usize {
         if into.is_empty() {
             return 0;

@@ -304,6 +304,26 @@ fn input_that_has_no_room_stays_in_the_socket_and_wakes_nobody() {
 }
 
 #[test]
+fn of_clients_that_leave_input_behind_the_last_sixteen_are_remembered() {
+    let (_directory, ports) = both("");
+    for mut port in ports {
+        port.accept_input(0);
+        for number in 0..20_u8 {
+            let mut client = connect(&port);
+            client.write_all(&[number; 10]).unwrap();
+            port.until("here", |port| port.chardev.is_connected());
+            drop(client);
+            port.until("gone", |port| !port.chardev.is_connected());
+        }
+        assert!(!port.has_work());
+        port.accept_input(7);
+        port.until("all", |port| port.input.len() == 160);
+        let expected: Vec<_> = (4..20).flat_map(|number| [number; 10]).collect();
+        assert_eq!(port.input, expected);
+    }
+}
+
+#[test]
 fn with_wait_output_waits_for_the_first_client_only() {
     let (_directory, ports) = both(",server=on,wait=on,history=4");
     for mut port in ports {
