@@ -111,7 +111,8 @@ fn a_peer_that_does_not_read_stops_the_stream_and_wakes_nobody() {
     let all = Random(8).bytes(400_000);
     port.output = all.clone();
     port.during(Duration::from_millis(100));
-    assert!(!port.output.is_empty() && !port.has_work());
+    port.until("stuck", |port| !port.has_work());
+    assert!(!port.output.is_empty());
     let mut found = Vec::new();
     port.until("all", |_| {
         fetch(&mut client, &mut found, 9999);
