@@ -135,10 +135,11 @@ impl Chardev {
     ///
     /// A caller whose rest is no more, as after a reset, says so with a write of nothing.
     pub fn write(&mut self, bytes: &[u8]) -> usize {
-        self.offered = false;
-        if !self.short && self.history.is_empty() && self.end.is_half_closed() {
+        let owes = self.short || self.offered || !self.history.is_empty();
+        if !owes && self.end.is_half_closed() {
             self.end.finish(&mut self.events);
         }
+        self.offered = false;
         self.replay();
         let taken = self.take(bytes);
         self.short = taken < bytes.len();
@@ -165,8 +166,8 @@ impl Chardev {
         bytes.len()
     }
 
-    /// Fetches input, and answers how much; 0 when there is none for now. A break in the input ends the read before it:
-    /// fetch the events then, and go on.
+    /// Fetches input, and answers how much; 0 when there is none for now. A break in the input ends the read in front of
+    /// it, and is then among the events: who minds its place fetches them after each read.
     pub fn read(&mut self, into: &mut [u8]) -> usize {
         if into.is_empty() {
             return 0;

@@ -11,7 +11,8 @@ pub use crate::socket_path::ListenError;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// `loopback` and `crossover`: they never leave the card.
+    /// `loopback` and `crossover`: they never leave the card. For their log, open the specification with
+    /// [`Backend::Null`](crate::Backend::Null) in their place, and write to that what the guest sends.
     #[error("{word} stays within the card; there is nothing to open")]
     WithinTheCard {
         /// the word

@@ -111,10 +111,31 @@ fn a_peer_that_does_not_read_stops_the_stream_and_wakes_nobody() {
     let all = Random(8).bytes(400_000);
     port.output = all.clone();
     port.during(Duration::from_millis(100));
-    assert!(!port.output.is_empty() && !port.has_work());
+    port.until("stuck", |port| !port.has_work());
+    assert!(!port.output.is_empty());
     let mut found = Vec::new();
     port.until("all", |_| {
         fetch(&mut client, &mut found, 9999);
+        found.len() == all.len()
+    });
+    assert!(found == all);
+}
+
+#[test]
+fn what_one_client_did_not_read_the_next_one_gets() {
+    let mut port = Port::open("pty,history=1000000");
+    let all = Random(12).bytes(100_000);
+    let first = client(&port);
+    port.until("connected", |port| port.chardev.is_connected());
+    port.output = all.clone();
+    port.during(Duration::from_millis(50));
+    assert!(port.output.len() < all.len());
+    drop(first);
+    port.until("gone", |port| !port.chardev.is_connected());
+    let mut second = client(&port);
+    let mut found = Vec::new();
+    port.until("all", |_| {
+        fetch(&mut second, &mut found, 9999);
         found.len() == all.len()
     });
     assert!(found == all);

@@ -64,7 +64,7 @@ fn fetch(client: &mut dyn Client, into: &mut Vec<u8>, most: usize) -> bool {
 
 fn read_to_end(port: &mut Port, client: &mut dyn Client) -> Vec<u8> {
     let mut found = Vec::new();
-    port.until("the end", |_| fetch(client, &mut found, 9999));
+    port.until("the end", |_| fetch(client, &mut found, 500_000));
     found
 }
 
@@ -140,13 +140,13 @@ fn a_peer_that_reads_slowly_stops_the_stream_and_loses_nothing() {
         let all = Random(3).bytes(20 << 20);
         port.output = all.clone();
         port.during(Duration::from_millis(100));
+        // And nobody is woken for it.
+        port.until("stuck", |port| !port.has_work());
         let stuck = port.output.len();
         assert!(stuck > 1 << 20, "a peer that does not read takes {}", all.len() - stuck);
-        // And nobody is woken for it.
-        assert!(!port.has_work());
         let mut found = Vec::new();
         port.until("all", |_| {
-            fetch(&mut *client, &mut found, 100_000);
+            fetch(&mut *client, &mut found, 1 << 20);
             found.len() == all.len()
         });
         assert!(found == all);
@@ -178,6 +178,28 @@ fn ten_clients_that_half_close_and_read_to_the_end_have_the_stream_whole() {
         assert_eq!(port.input, b"hello".repeat(10));
         assert_eq!(port.chardev.dropped(), 0);
         assert_eq!(port.events.len(), 20);
+    }
+}
+
+#[test]
+fn a_client_that_half_closes_gets_all_there_is_however_slowly_it_reads() {
+    let (_directory, ports) = both(",history=16000000");
+    for mut port in ports {
+        let mut all = Random(13).bytes(12_000_000);
+        port.send(&all);
+        let mut client = connect(&port);
+        client.half_close();
+        port.until("stuck", |port| port.chardev.is_connected() && !port.has_work());
+        // It takes its time, and costs none.
+        let turns = port.turns;
+        port.during(Duration::from_millis(50));
+        assert!(port.turns - turns < 50 && port.chardev.is_connected());
+        assert!(port.chardev.pending() > 1 << 20);
+        // What comes now, before it has all of what was there, is for it as well, and behind that.
+        port.send(b"and this");
+        all.extend(b"and this");
+        assert!(read_to_end(&mut port, &mut *client) == all);
+        assert_eq!(port.events, [Connected, Disconnected]);
     }
 }
 
@@ -282,6 +304,26 @@ fn input_that_has_no_room_stays_in_the_socket_and_wakes_nobody() {
 }
 
 #[test]
+fn of_clients_that_leave_input_behind_the_last_sixteen_are_remembered() {
+    let (_directory, ports) = both("");
+    for mut port in ports {
+        port.accept_input(0);
+        for number in 0..20_u8 {
+            let mut client = connect(&port);
+            client.write_all(&[number; 10]).unwrap();
+            port.until("here", |port| port.chardev.is_connected());
+            drop(client);
+            port.until("gone", |port| !port.chardev.is_connected());
+        }
+        assert!(!port.has_work());
+        port.accept_input(7);
+        port.until("all", |port| port.input.len() == 160);
+        let expected: Vec<_> = (4..20).flat_map(|number| [number; 10]).collect();
+        assert_eq!(port.input, expected);
+    }
+}
+
+#[test]
 fn with_wait_output_waits_for_the_first_client_only() {
     let (_directory, ports) = both(",server=on,wait=on,history=4");
     for mut port in ports {
@@ -315,6 +357,56 @@ fn clients_that_come_and_go_as_fast_as_they_can_cost_a_bounded_turn_each() {
         last.write_all(b"still here").unwrap();
         port.send(b"and so are we");
         port.until("last", |port| port.input == b"still here");
+    }
+}
+
+#[test]
+fn whatever_clients_do_that_read_what_they_are_sent_nothing_is_lost_or_doubled() {
+    for seed in 1..=6 {
+        let (_directory, [unix, tcp]) = both(",history=8000000");
+        let mut port = if seed % 2 == 0 { unix } else { tcp };
+        let mut random = Random(seed);
+        let (mut all, mut found, mut typed) = (Vec::new(), Vec::new(), Vec::new());
+        let mut clients: Vec<Box<dyn Client>> = Vec::new();
+        for _ in 0..400 {
+            match random.below(12) {
+                0..4 => {
+                    let count = 1 + random.below(30_000);
+                    let some = random.bytes(count);
+                    all.extend(&some);
+                    port.send(&some);
+                }
+                4 if clients.len() < 4 => clients.push(connect(&port)),
+                // Only the first has been let in for sure: the others' order with it is nobody's promise.
+                5 if !clients.is_empty() => {
+                    let some = random.bytes(1000);
+                    let sent = clients[0].write(&some).unwrap_or(0);
+                    typed.extend(&some[..sent]);
+                }
+                6 if !clients.is_empty() => {
+                    let mut client = clients.remove(0);
+                    client.half_close();
+                    found.extend(read_to_end(&mut port, &mut *client));
+                }
+                7 => {
+                    let room = [0, 1, 100, 5000][random.below(4)];
+                    port.accept_input(room);
+                }
+                8..10 if !clients.is_empty() => {
+                    fetch(&mut *clients[0], &mut found, 1 + random.below(50_000));
+                }
+                _ => port.turn(Duration::ZERO),
+            }
+        }
+        clients.truncate(1);
+        let mut last = clients.pop().unwrap_or_else(|| connect(&port));
+        port.accept_input(4096);
+        port.until("all", |port| {
+            fetch(&mut *last, &mut found, 50_000);
+            found.len() == all.len() && port.input.len() == typed.len()
+        });
+        assert!(found == all && port.input == typed, "seed {seed}");
+        assert_eq!((port.chardev.dropped(), port.chardev.pending()), (0, 0));
     }
 }
 

@@ -124,6 +124,15 @@ impl Terminal {
         }
     }
 
+    fn until_stopped(&self) {
+        let end = Instant::now() + PATIENCE;
+        let stat = format!("/proc/{}/stat", self.child.id());
+        while !fs::read_to_string(&stat).unwrap().contains(") T ") {
+            assert!(Instant::now() < end, "never");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
@@ -168,7 +177,8 @@ fn the_terminal_is_as_it_was_after_exit_and_panic() {
 fn who_is_stopped_gives_the_terminal_back_and_takes_it_again() {
     let mut it = Terminal::start();
     it.signal(Signal::TSTP);
-    it.until_raw(false);
+    it.until_stopped();
+    assert!(!it.is_raw());
     it.signal(Signal::CONT);
     it.until_raw(true);
     it.master.write_all(b"still here").unwrap();

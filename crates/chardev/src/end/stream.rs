@@ -71,6 +71,7 @@ pub(crate) struct Stream {
     peer: Option<Peer>,
     /// Peers that have gone, with input that nobody had room for: all of it has arrived.
     left: VecDeque<OwnedFd>,
+    gave_up: bool,
     /// TCP, and with small packets at once.
     tcp: Option<bool>,
     address: String,
@@ -121,7 +122,15 @@ impl Stream {
     ) -> Self {
         let socket = Watched::new(socket, DOOR, poller);
         let side = Side::Server { socket, closed_until: None, knocked: false, _file: file };
-        Self { side, peer: None, left: VecDeque::new(), tcp, address, poller: poller.clone() }
+        Self {
+            side,
+            peer: None,
+            left: VecDeque::new(),
+            gave_up: false,
+            tcp,
+            address,
+            poller: poller.clone(),
+        }
     }
 
     fn client(
@@ -137,8 +146,15 @@ impl Stream {
         };
         let due = pause.map(|_| Instant::now());
         let side = Side::Client { target, pause, call: None, due };
-        let mut stream =
-            Self { side, peer: None, left: VecDeque::new(), tcp, address, poller: poller.clone() };
+        let mut stream = Self {
+            side,
+            peer: None,
+            left: VecDeque::new(),
+            gave_up: false,
+            tcp,
+            address,
+            poller: poller.clone(),
+        };
         if let Some(socket) = found {
             stream.welcome(socket, &mut Events::default());
         }
@@ -164,7 +180,10 @@ impl Stream {
         let _ = shutdown(&peer.socket, Shutdown::Write);
         if !peer.is_read {
             if self.left.len() == MAX_LEFT {
-                log::warn!("{}: input of a client that left is given up", self.address);
+                if !self.gave_up {
+                    self.gave_up = true;
+                    log::warn!("{}: input of clients that have left is given up", self.address);
+                }
                 self.left.pop_front();
             }
             self.left.push_back(peer.socket.into_fd());

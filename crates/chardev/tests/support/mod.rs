@@ -1,11 +1,13 @@
 //! An event loop for one end, and what else the tests share.
 #![allow(dead_code)] // each test uses some of it
 
-use std::os::fd::AsFd;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use chardev::{Chardev, Event, OpenError, Spec};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 /// Longer than anything takes on a machine that has other things to do.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,6 +31,8 @@ pub struct Port {
     /// Room for input, in bytes a turn; 0: none.
     pub room: usize,
     pub turns: usize,
+    /// Watches a duplicate of the source, level-triggered, as event loops do.
+    epoll: OwnedFd,
 }
 
 impl Port {
@@ -38,7 +42,13 @@ impl Port {
 
     pub fn of(chardev: Chardev) -> Self {
         let (output, input, events) = (Vec::new(), Vec::new(), Vec::new());
-        Self { chardev, output, input, events, room: 4096, turns: 0 }
+        let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
+        let sources: Vec<_> = chardev.sources().collect();
+        let [source] = sources[..] else { panic!("{sources:?}") };
+        assert!(source.readable && !source.writable && source.token == 0);
+        let fd = source.fd.try_clone_to_owned().unwrap();
+        epoll::add(&epoll, &fd, EventData::new_u64(0), EventFlags::IN).unwrap();
+        Self { chardev, output, input, events, room: 4096, turns: 0, epoll }
     }
 
     /// What its owner does after each turn.
@@ -70,10 +80,7 @@ impl Port {
     pub fn turn(&mut self, most: Duration) {
         let due = self.chardev.next_timer().map(|at| at.saturating_duration_since(Instant::now()));
         let pause = due.unwrap_or(most).min(most);
-        let pause = Timespec::try_from(pause).unwrap();
-        let source = self.chardev.sources().next().unwrap();
-        let mut fds = [PollFd::from_borrowed_fd(source.fd, PollFlags::IN)];
-        if poll(&mut fds, Some(&pause)).unwrap() != 0 {
+        if self.is_ready(pause) {
             self.chardev.ready(0, true, false);
             self.turns += 1;
         }
@@ -102,9 +109,16 @@ impl Port {
         }
     }
 
+    fn is_ready(&self, pause: Duration) -> bool {
+        let pause = Timespec::try_from(pause).unwrap();
+        let mut events = [MaybeUninit::uninit(); 4];
+        let (found, _) = epoll::wait(&self.epoll, &mut events, Some(&pause)).unwrap();
+        !found.is_empty()
+    }
+
+    /// Whether an event loop would be woken now.
     pub fn has_work(&self) -> bool {
-        let mut fds = [PollFd::from_borrowed_fd(self.chardev.as_fd(), PollFlags::IN)];
-        poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() != 0
+        self.is_ready(Duration::ZERO)
     }
 }
 
