@@ -194,6 +194,23 @@ fn characters_that_are_held_when_a_break_begins_go_before_it() {
 }
 
 #[test]
+fn a_break_that_begins_while_one_is_held_is_the_same_one() {
+    let mut port = Port::with_wire();
+    port.write(FCR, 0x01);
+    port.line.room = 0;
+    for data in [1, 2, 3] {
+        port.write(LCR, WLS_8 | SET_BREAK);
+        port.write(LCR, WLS_8);
+        port.write(THR, data);
+    }
+    port.line.room = 99;
+    port.poll();
+    assert_eq!(port.line.sent, [Character::BREAK, 1.into(), 2.into(), 3.into()]);
+    port.write(LCR, WLS_8 | SET_BREAK);
+    assert_eq!(port.line.sent.len(), 5, "the next one is another");
+}
+
+#[test]
 fn clearing_the_transmitter_leaves_the_break() {
     let mut port = Port::with_wire();
     port.write(FCR, 0x01);
