@@ -72,7 +72,7 @@ impl Mtty {
         Ok((Card::description(ports), Box::new(Card::new(lines, share))))
     }
 
-    /// Ports of a card of this type.
+    /// Ports of a card of this type, 1 or 2.
     pub fn ports(kind: &MdevType) -> u32 {
         if kind.name == "mtty-2" { 2 } else { 1 }
     }

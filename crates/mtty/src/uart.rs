@@ -18,8 +18,10 @@
 //! - In loop mode the modem outputs are inactive on the line. OUT2 goes on letting INTx through; see
 //!   [`Uart::out2`].
 //! - In loop mode characters of the line stay with the line. The data sheet disconnects RXD, and loses them.
-//! - While a break is sent, the transmitter keeps emptying and what it sends is lost, as the data sheet has
-//!   it: drivers use it as a timer. The receiver of a looped break sees one break character.
+//! - What is written to THR while a break is sent is lost, as the data sheet has it: drivers use it as a timer. What was
+//!   written before and is held goes first: a driver that has waited as long as the characters take believes that they
+//!   have gone. A break that begins while the last one is held is part of that. The receiver of a looped break sees one
+//!   break character.
 //! - The divisor is 0 after reset, and 0 counts as 1.
 //! - The time-out runs only while its interrupt could show: FIFOs and ERBFI on, 1 to trigger - 1 characters.
 
@@ -84,8 +86,8 @@ pub struct Uart {
     receiver: Receiver,
     /// The transmitter has emptied, and nobody has been told yet.
     thr_empty: bool,
-    /// A break has begun, and the line has not taken it yet.
-    break_due: bool,
+    /// A break has begun, and the line has not taken it yet: so many characters of the transmitter are before it.
+    break_due: Option<usize>,
 
     /// MSR: the inputs when last looked at, and the deltas.
     msr: u8,
@@ -232,7 +234,9 @@ impl Uart {
 
     fn write_thr(&mut self, value: u8, line: &mut dyn Line) {
         self.thr_empty = false;
-        if self.thr.len() < Receiver::depth(self.fifo_enabled()) {
+        if self.lcr & lcr::SET_BREAK != 0 {
+            self.thr_empty = self.thr.is_empty();
+        } else if self.thr.len() < Receiver::depth(self.fifo_enabled()) {
             self.thr.push(value);
         }
         self.settle(line);
@@ -256,6 +260,7 @@ impl Uart {
         if (changed || programmed & fcr::XMIT_RESET != 0) && !self.thr.is_empty() {
             self.thr.clear();
             self.thr_empty = true;
+            self.break_due = self.break_due.map(|_| 0);
         }
         self.fcr = programmed & (fcr::ENABLE | fcr::DMA_MODE | fcr::TRIGGER);
         self.receiver.set_fifo(self.fcr);
@@ -264,7 +269,7 @@ impl Uart {
 
     fn write_lcr(&mut self, value: u8, line: &mut dyn Line) {
         if value & !self.lcr & lcr::SET_BREAK != 0 {
-            self.break_due = true;
+            self.break_due.get_or_insert(self.thr.len());
         }
         self.lcr = value;
         self.settle(line);
@@ -296,18 +301,21 @@ impl Uart {
     /// Whether the transmitter got rid of anything.
     fn send(&mut self, line: &mut dyn Line) -> bool {
         let mut moved = false;
-        if self.break_due && self.carry(Character::BREAK, line) {
-            self.break_due = false;
-            moved = true;
-        }
-        while let Some(&data) = self.thr.front() {
-            let lost = self.lcr & lcr::SET_BREAK != 0;
-            let character = Character::from(data);
-            if !lost && (self.break_due || !self.carry(character, line)) {
+        loop {
+            if self.break_due == Some(0) {
+                if !self.carry(Character::BREAK, line) {
+                    break;
+                }
+                self.break_due = None;
+                moved = true;
+            }
+            let Some(&data) = self.thr.front() else { break };
+            if !self.carry(data.into(), line) {
                 break;
             }
             self.thr.pop();
             self.thr_empty = self.thr.is_empty();
+            self.break_due = self.break_due.map(|before| before.saturating_sub(1));
             moved = true;
         }
         moved

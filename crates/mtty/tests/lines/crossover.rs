@@ -22,6 +22,30 @@ fn the_plug_takes_nothing_on_a_card_with_one_port() {
 }
 
 #[test]
+fn the_plug_holds_what_there_is_no_room_for() {
+    let sent = |across| CrossoverPlug.transmit(0x31.into(), Room { across, back: true });
+    assert_eq!([sent(false), sent(true)], [Sent::Held, Sent::Across]);
+}
+
+#[test]
+fn a_line_that_sends_across_without_asking_loses_nothing_either() {
+    struct Careless;
+    impl Line for Careless {
+        fn transmit(&mut self, _: Character, _: Room) -> Sent {
+            Sent::Across
+        }
+    }
+    let mut single = card(vec![Box::new(Careless)]);
+    store(&mut single, 0, THR, 0x31);
+    assert_eq!(load(&mut single, 0, LSR), 0, "there is no other port");
+    let mut dual = card(vec![Box::new(Careless), plug()]);
+    (0..2).for_each(|port| store(&mut dual, port, FCR, 0x01));
+    (0..48).for_each(|data| store(&mut dual, 0, THR, data));
+    assert_eq!(load(&mut dual, 0, LSR), 0);
+    assert_eq!(drain(&mut dual, 1), Vec::from_iter(0..48));
+}
+
+#[test]
 fn what_one_port_sends_the_other_receives_and_is_interrupted_by() {
     for (from, to) in [(0, 1), (1, 0)] {
         let mut card = crossed();
@@ -127,14 +151,21 @@ fn dtr_is_the_others_dsr_and_dcd_and_rts_its_cts() {
 }
 
 #[test]
-fn with_afe_the_other_side_sees_cts_off_while_the_receiver_is_full() {
-    let mut card = crossed();
-    store(&mut card, 1, MCR, AFE | RTS);
-    load(&mut card, 0, MSR);
-    (0..16).for_each(|data| store(&mut card, 0, THR, data));
-    assert_eq!(load(&mut card, 0, MSR), DCTS);
-    load(&mut card, 1, RBR);
-    assert_eq!(load(&mut card, 0, MSR), CTS | DCTS);
+fn with_afe_the_other_side_hears_of_cts_going_off_while_the_receiver_is_full() {
+    for (from, to) in [(0, 1), (1, 0)] {
+        let mut card = crossed();
+        store(&mut card, to, MCR, AFE | RTS);
+        load(&mut card, from, MSR);
+        store(&mut card, from, MCR, OUT2);
+        store(&mut card, from, IER, EDSSI);
+        (0..16).for_each(|data| store(&mut card, from, THR, data));
+        assert!(card.intx());
+        assert_eq!(load(&mut card, from, MSR), DCTS);
+        assert!(!card.intx());
+        load(&mut card, to, RBR);
+        assert!(card.intx());
+        assert_eq!(load(&mut card, from, MSR), CTS | DCTS);
+    }
 }
 
 #[test]

@@ -22,8 +22,8 @@ pub struct Model {
     /// OE, and in 16450 mode the others too, until LSR is read.
     noted: u8,
     timed_out: bool,
-    to_send: VecDeque<u8>,
-    break_due: bool,
+    /// A break is among the characters; they alone count.
+    to_send: VecDeque<Character>,
     thre_due: bool,
     inputs: u8,
     deltas: u8,
@@ -49,6 +49,11 @@ impl Model {
 
     fn trigger(&self) -> usize {
         if self.fifos { [1, 4, 8, 14][usize::from(self.trigger)] } else { 1 }
+    }
+
+    /// Characters in the transmitter.
+    fn waiting(&self) -> usize {
+        self.to_send.iter().filter(|it| !it.is_break()).count()
     }
 
     fn errors(&self) -> u8 {
@@ -113,7 +118,7 @@ impl Model {
                 let some = |bit, holds| if holds { bit } else { 0 };
                 let any = self.received.iter().any(|it| it.errors != 0);
                 let lsr = some(DR, !self.received.is_empty())
-                    | some(THRE | TEMT, self.to_send.is_empty())
+                    | some(THRE | TEMT, self.waiting() == 0)
                     | some(RCVR_FIFO_ERROR, any)
                     | self.errors();
                 self.noted = 0;
@@ -130,18 +135,22 @@ impl Model {
         match offset {
             0 | 1 if dlab => self.divisor[usize::from(offset)] = value,
             0 => {
-                self.thre_due = false;
-                if self.to_send.len() < self.depth() {
-                    self.to_send.push_back(value);
+                let is_lost = self.lcr & SET_BREAK != 0;
+                self.thre_due = is_lost && self.waiting() == 0;
+                if !is_lost && self.waiting() < self.depth() {
+                    self.to_send.push_back(value.into());
                 }
             }
             1 => {
-                self.thre_due |= value & !self.ier & ETBEI != 0 && self.to_send.is_empty();
+                self.thre_due |= value & !self.ier & ETBEI != 0 && self.waiting() == 0;
                 self.ier = value & 0x0f;
             }
             2 => self.write_fcr(value),
             3 => {
-                self.break_due |= value & !self.lcr & SET_BREAK != 0;
+                let begins = value & !self.lcr & SET_BREAK != 0;
+                if begins && !self.to_send.iter().any(|it| it.is_break()) {
+                    self.to_send.push_back(Character { data: 0, errors: BI | FE });
+                }
                 self.lcr = value;
             }
             4 => {
@@ -161,8 +170,8 @@ impl Model {
             self.received.clear();
             self.timed_out = false;
         }
-        if (changes || on && value & 4 != 0) && !self.to_send.is_empty() {
-            self.to_send.clear();
+        if (changes || on && value & 4 != 0) && self.waiting() != 0 {
+            self.to_send.retain(|it| it.is_break());
             self.thre_due = true;
         }
         (self.fifos, self.trigger) = (on, value >> 6);
@@ -205,16 +214,13 @@ impl Model {
 
     fn move_all(&mut self) {
         loop {
-            if self.break_due && self.send(Character { data: 0, errors: BI | FE }) {
-                self.break_due = false;
-            }
-            while let Some(&data) = self.to_send.front() {
-                let lost = self.lcr & SET_BREAK != 0;
-                if !lost && (self.break_due || !self.send(Character { data, errors: 0 })) {
-                    break;
-                }
+            while let Some(&character) = self.to_send.front()
+                && self.send(character)
+            {
                 self.to_send.pop_front();
-                self.thre_due = self.to_send.is_empty();
+                if !character.is_break() {
+                    self.thre_due = self.waiting() == 0;
+                }
             }
             while self.mcr & LOOP == 0
                 && self.received.len() < self.depth()

@@ -89,6 +89,18 @@ fn a_late_timer_does_not_slow_it_down() {
 }
 
 #[test]
+fn what_is_far_too_late_is_not_made_up_for() {
+    let far = Far::new();
+    let mut card = at(12, &far);
+    (0..3).for_each(|data| store(&mut card, 0, THR, data));
+    let due = card.device().next_timer().unwrap();
+    std::thread::sleep(Duration::from_millis(150));
+    let begin = Instant::now();
+    card.device().run_timers(due);
+    assert!(card.device().next_timer().unwrap() >= begin + AT_9600);
+}
+
+#[test]
 fn a_pause_is_not_made_up_for() {
     let far = Far::new();
     let mut card = at(12, &far);

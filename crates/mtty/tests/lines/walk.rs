@@ -235,6 +235,11 @@ impl Ledger {
         }
     }
 
+    fn a_break_waits(&self) -> bool {
+        let gone = self.pair.fars[0].with(|it| it.sent.len());
+        self.sent[gone..].iter().any(|it| it.is_break())
+    }
+
     fn act(&mut self, good: Good) {
         match good {
             Good::Send(count) if self.lsr() & THRE != 0 => {
@@ -244,9 +249,8 @@ impl Ledger {
                     self.sent.push(data.into());
                 }
             }
-            // One that is still waiting to go would cover the next one.
-            Good::Break if self.lsr() & THRE != 0 => {
-                self.pair.act(0, Act::Take(1));
+            // One that is still waiting to go is the same one.
+            Good::Break if !self.a_break_waits() => {
                 self.pair.write(0, LCR, WLS_8 | SET_BREAK);
                 self.pair.write(0, LCR, WLS_8);
                 self.sent.push(Character { data: 0, errors: BI | FE });

@@ -166,6 +166,66 @@ fn a_break_goes_out_as_one_character_in_its_turn() {
 }
 
 #[test]
+fn characters_that_are_held_when_a_break_begins_go_before_it() {
+    for (fcr, held) in [(0x00, 1), (0x01, 16)] {
+        let mut port = Port::with_wire();
+        port.write(FCR, fcr);
+        port.write(LCR, WLS_8);
+        port.line.room = 0;
+        port.write_all(THR, 1..=held);
+        port.write(LCR, WLS_8 | SET_BREAK);
+        port.write(THR, 0xaa);
+        port.write(LCR, WLS_8);
+        assert_eq!(port.read(LSR), 0);
+        port.line.room = usize::from(held);
+        port.poll();
+        assert_eq!(port.read(LSR), THRE | TEMT);
+        port.write(THR, 0xbb);
+        assert_eq!(port.read(LSR), 0, "behind the break");
+        port.line.room = 99;
+        port.poll();
+        let before = (1..=held).map(Character::from);
+        assert_eq!(
+            port.line.sent,
+            Vec::from_iter(before.chain([Character::BREAK, 0xbb.into()])),
+            "what was written during the break is lost"
+        );
+    }
+}
+
+#[test]
+fn a_break_that_begins_while_one_is_held_is_the_same_one() {
+    let mut port = Port::with_wire();
+    port.write(FCR, 0x01);
+    port.line.room = 0;
+    for data in [1, 2, 3] {
+        port.write(LCR, WLS_8 | SET_BREAK);
+        port.write(LCR, WLS_8);
+        port.write(THR, data);
+    }
+    port.line.room = 99;
+    port.poll();
+    assert_eq!(port.line.sent, [Character::BREAK, 1.into(), 2.into(), 3.into()]);
+    port.write(LCR, WLS_8 | SET_BREAK);
+    assert_eq!(port.line.sent.len(), 5, "the next one is another");
+}
+
+#[test]
+fn clearing_the_transmitter_leaves_the_break() {
+    let mut port = Port::with_wire();
+    port.write(FCR, 0x01);
+    port.line.room = 0;
+    port.write_all(THR, [1, 2, 3]);
+    port.write(LCR, WLS_8 | SET_BREAK);
+    port.write(LCR, WLS_8);
+    port.write(FCR, 0x05);
+    port.write(THR, 4);
+    port.line.room = 99;
+    port.poll();
+    assert_eq!(port.line.sent, [Character::BREAK, 4.into()]);
+}
+
+#[test]
 fn no_character_overtakes_a_break_that_is_held() {
     /// Takes characters at any time, a break only when told.
     #[derive(Default)]
