@@ -249,7 +249,19 @@ fn options_of_a_display_that_cannot_be_are_refused_in_words() {
         directory.path().join("absent").to_str().unwrap().to_owned(),
     ];
     for (device, flags, status, words) in [
-        ("mtty-1", &["--xres", "800"][..], 2, "mtty-1 has no option 'xres', nor any other; see"),
+        (
+            "mtty-1",
+            &["--xres", "800"][..],
+            2,
+            "mtty-1 has no option 'xres', only serial0, pace; see",
+        ),
+        (
+            "mdpy-hd",
+            &["--serial0", "null"],
+            2,
+            "mdpy-hd has no option 'serial0', nor any other; see",
+        ),
+        ("mbochs-small", &["--pace", "on"], 2, "no option 'pace', only xres, yres, edid; see"),
         ("mdpy-hd,edid=off", &[], 2, "mdpy-hd has no option 'edid', nor any other; see"),
         ("mbochs-small,zres=1", &[], 2, "no option 'zres', only xres, yres, edid; see"),
         ("mbochs-small", &["--xres", "x"], 2, "xres is a number of pixels, not 'x'; see"),

@@ -1,5 +1,10 @@
 //! Modem lines, breaks and errors.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+
+use serde_json::Value;
+
 use crate::card::{BI, CTS, Card, DATA, DCD, DR, DSR, LCR, LSR, MCR, MSR, error, give, take};
 
 #[test]
@@ -149,4 +154,86 @@ fn while_rts_is_off_input_waits_and_none_is_lost() {
     assert_eq!(card.read(0, LSR) & DR, 0);
     card.open(0);
     assert_eq!(card.hear(0, 2000), bytes);
+}
+
+/// The lines of a block of code in docs/control.md.
+fn documented(kind: &str) -> Vec<Value> {
+    let document = include_str!("../../docs/control.md");
+    let (_, rest) = document.split_once(&format!("```{kind}\n")).unwrap();
+    let (block, _) = rest.split_once("```").unwrap();
+    block.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn the_control_socket_answers_as_control_md_has_it() {
+    let mut card = Card::start(&["--serial0", "null", "--serial1", "null"]);
+    let mut socket = BufReader::new(UnixStream::connect(card.path("control")).unwrap());
+    let lines = documented("json serial");
+    assert_eq!(lines.len(), 8);
+    for pair in lines.chunks(2) {
+        writeln!(socket.get_mut(), "{}", pair[0]).unwrap();
+        let mut answer = String::new();
+        socket.read_line(&mut answer).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&answer).unwrap(), pair[1]);
+    }
+    assert_eq!(card.read(0, MSR) & 0x88, DCD, "on all the time");
+    assert_eq!(card.hear(1, 1), b"\x03");
+}
+
+#[test]
+fn a_port_that_nobody_has_connected_to_is_as_control_md_has_it() {
+    let card = Card::start(&["--serial0", "unix:DIR/port"]);
+    let mut expected = documented("json port").remove(0);
+    expected["spec"] = format!("unix:{}", card.path("port").display()).into();
+    expected["address"] = card.path("port").to_str().unwrap().into();
+    assert_eq!(card.info(0), expected);
+}
+
+#[test]
+fn what_a_verb_does_not_know_or_needs_is_said() {
+    let card = Card::start(&[]);
+    let mut socket = BufReader::new(UnixStream::connect(card.path("control")).unwrap());
+    for (request, message) in [
+        (r#"{"verb": "serial", "port": 0}"#, "one of 'break', 'lines' and 'inject' is needed"),
+        (r#"{"verb": "serial", "break": true}"#, "name a 'port', 0 for the first"),
+        (r#"{"verb": "serial", "port": -1, "break": true}"#, "'port' is a whole number"),
+        (r#"{"verb": "serial", "port": 0, "break": 1}"#, "'break' is true or false"),
+        (r#"{"verb": "serial", "port": 0, "inject": "x"}"#, "framing, parity or overrun, not 'x'"),
+        (r#"{"verb": "serial", "port": 0, "lines": "x"}"#, "'x' is no setting of a line"),
+        (r#"{"verb": "send", "port": 0}"#, "a 'text' is missing"),
+        (r#"{"verb": "send", "port": 0, "text": "\u0100"}"#, "each character of 'text' is a byte"),
+        (r#"{"verb": "expect", "port": 0}"#, "a 'regex' is missing"),
+        (r#"{"verb": "expect", "port": 0, "regex": "["}"#, "'regex': it is no regular expression"),
+        (
+            r#"{"verb": "expect", "port": 0, "regex": "", "timeout_ms": 86400001}"#,
+            "'timeout_ms' is at most 86400000",
+        ),
+    ] {
+        writeln!(socket.get_mut(), "{request}").unwrap();
+        let mut answer = String::new();
+        socket.read_line(&mut answer).unwrap();
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!(answer["error"]["errno"], "EINVAL", "{request}: {answer}");
+        let said = answer["error"]["message"].as_str().unwrap();
+        assert!(said.contains(message), "{request}: {said}");
+    }
+}
+
+#[test]
+fn breaks_that_the_guest_does_not_take_are_not_gathered_without_end() {
+    let card = Card::start_closed(&["--serial0", "null"]);
+    let mut socket = BufReader::new(UnixStream::connect(card.path("control")).unwrap());
+    let mut taken = 0;
+    loop {
+        writeln!(socket.get_mut(), r#"{{"verb": "serial", "port": 0, "break": true}}"#).unwrap();
+        let mut answer = String::new();
+        socket.read_line(&mut answer).unwrap();
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        if answer["ok"].is_null() {
+            assert_eq!(answer["error"]["errno"], "EAGAIN", "{answer}");
+            break;
+        }
+        taken += 1;
+    }
+    assert_eq!(taken, 64);
 }

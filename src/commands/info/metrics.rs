@@ -68,7 +68,8 @@ pub fn text(devices: &[Value]) -> String {
             }
         }
     }
-    for (name, kind, help, member) in OF_PORTS {
+    let has_ports = |device: &Value| device["ports"].as_array().is_some_and(|it| !it.is_empty());
+    for (name, kind, help, member) in OF_PORTS.iter().filter(|_| devices.iter().any(has_ports)) {
         out.head(name, kind, help);
         for device in devices {
             for (number, port) in (0..).zip(device["ports"].as_array().into_iter().flatten()) {
