@@ -68,6 +68,7 @@ fn give_up_later() {
             complain(format_args!("no end came within {LAST_PATIENCE:?}; giving up"));
         });
         thread::sleep(Duration::from_millis(200));
+        chardev::restore_terminal();
         process::exit(1);
     });
 }

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::program::Program;
-use crate::vfio::Client;
+use crate::vfio::{Client, access, command};
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Registers.
 pub const DATA: u64 = 0;
+pub const IER: u64 = 1;
+pub const IIR: u64 = 2;
 pub const FCR: u64 = 2;
 pub const LCR: u64 = 3;
 pub const MCR: u64 = 4;
@@ -79,6 +81,22 @@ impl Card {
 
     pub fn write(&mut self, port: u32, register: u64, value: u8) {
         self.guest.write(port, register, &[value]);
+    }
+
+    /// Stores to THR, without waiting for the answer in between.
+    pub fn write_burst(&mut self, port: u32, bytes: &[u8]) {
+        for byte in bytes {
+            self.guest.send(command::REGION_WRITE, 0, &access(port, DATA, 1, &[*byte]), &[]);
+        }
+        bytes.iter().for_each(|_| drop(self.guest.receive().unwrap().ok()));
+    }
+
+    /// Loads from RBR in the same way.
+    pub fn read_burst(&mut self, port: u32, count: usize) -> Vec<u8> {
+        for _ in 0..count {
+            self.guest.send(command::REGION_READ, 0, &access(port, DATA, 1, &[]), &[]);
+        }
+        (0..count).map(|_| self.guest.receive().unwrap().ok().body[16]).collect()
     }
 
     /// Sends as much as the transmitter takes now: whole FIFOs, each when the one before it has left. How much that was.

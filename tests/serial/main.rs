@@ -7,6 +7,9 @@ mod expect;
 mod lines;
 #[path = "../common/program.rs"]
 mod program;
+#[path = "../common/random.rs"]
+mod random;
 mod refusals;
 #[path = "../../crates/vfio-user-server/tests/common/client.rs"]
 mod vfio;
+mod volume;
