@@ -4,12 +4,16 @@
 mod card;
 mod ends;
 mod expect;
+mod guest;
 mod lines;
 #[path = "../common/program.rs"]
 mod program;
 #[path = "../common/random.rs"]
 mod random;
 mod refusals;
+#[path = "../common/served.rs"]
+mod served;
+mod stdio;
 #[path = "../../crates/vfio-user-server/tests/common/client.rs"]
 mod vfio;
 mod volume;
