@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use chardev::{Chardev, Event, OpenError, Spec};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
 
 /// Longer than anything takes on a machine that has other things to do.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -112,8 +113,13 @@ impl Port {
     fn is_ready(&self, pause: Duration) -> bool {
         let pause = Timespec::try_from(pause).unwrap();
         let mut events = [MaybeUninit::uninit(); 4];
-        let (found, _) = epoll::wait(&self.epoll, &mut events, Some(&pause)).unwrap();
-        !found.is_empty()
+        match epoll::wait(&self.epoll, &mut events, Some(&pause)) {
+            Ok((found, _)) => !found.is_empty(),
+            Err(error) => {
+                assert_eq!(error, Errno::INTR);
+                false
+            }
+        }
     }
 
     /// Whether an event loop would be woken now.
