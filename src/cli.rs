@@ -1,6 +1,7 @@
 //! The command line.
 
 mod control;
+mod serial;
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
@@ -15,6 +16,7 @@ use vfio_user_server::{DEFAULT_POLL, Fault, FaultError};
 
 pub use control::{Control, Info, Screenshot, Wait};
 use control::{INFO_EXAMPLES, SCREENSHOT_EXAMPLES, WAIT_EXAMPLES, WAIT_USAGE};
+pub use serial::{Expect, Send, Serial, SerialVerb};
 
 use crate::device_spec::{DeviceSpec, DeviceSpecParser};
 
@@ -77,12 +79,35 @@ pub enum Command {
     /// Wait until the picture that a device shows is as it should be
     #[command(after_help = WAIT_EXAMPLES, override_usage = WAIT_USAGE)]
     Wait(Wait),
+    /// Do something to a serial port's line: a break, its modem lines, errors
+    #[command(after_help = serial::SERIAL_EXAMPLES)]
+    Serial(Serial),
+    /// Send text to a guest by a serial port
+    #[command(after_help = serial::SEND_EXAMPLES)]
+    Send(Send),
+    /// Wait until a guest has sent a text by a serial port
+    #[command(after_help = serial::EXPECT_EXAMPLES)]
+    Expect(Expect),
     /// Print what makes a shell complete this program's commands, options and types
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(Completions),
     /// Print the manual page, or write those of all commands
     #[command(after_help = MAN_EXAMPLES)]
     Man(Man),
+}
+
+/// What a port's SPEC can have.
+macro_rules! serial {
+    () => {
+        "\
+Serial ports: a SPEC is one of these; words and options are those of QEMU
+  loopback  crossover  null  stdio  file:PATH[,append=on|off]  pipe:PATH
+  pty[,path=LINK]  unix:PATH[,server=on|off][,wait=on|off][,reconnect-ms=N]
+  tcp:HOST:PORT with the same options; without HOST this machine's own
+  All take logfile=PATH, logappend=on|off, logtimestamp=on|off and
+  history=BYTES (65536), what is kept of the output while nobody is connected.
+  With `run` a comma within it is written twice: mtty-1,serial0=pty,,path=LINK"
+    };
 }
 
 /// The options in brief. The manual page has the tables of docs/faults.md.
@@ -101,6 +126,8 @@ Faults: a SPEC is ACTION[,OPTION=VALUE]..., at its shortest
 }
 
 const SERVE_EXAMPLES: &str = concat!(
+    serial!(),
+    "\n\n",
     faults!(),
     "
 
@@ -119,6 +146,8 @@ Examples:
 );
 
 const RUN_EXAMPLES: &str = concat!(
+    serial!(),
+    "\n\n",
     faults!(),
     "
 
@@ -157,7 +186,7 @@ pub struct Serve {
     pub socket: Socket,
 
     #[command(flatten)]
-    pub monitor: MonitorFlags,
+    pub device_flags: DeviceFlags,
 
     #[command(flatten)]
     pub control: Control,
@@ -195,9 +224,9 @@ fn descriptor(text: &str) -> Result<RawFd, &'static str> {
     }
 }
 
-/// The options of an mbochs.
+/// The options of a device, which `run` takes with its type.
 #[derive(Debug, Args)]
-pub struct MonitorFlags {
+pub struct DeviceFlags {
     /// Of an mbochs display: width in pixels of the mode that its monitor prefers
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     xres: Option<String>,
@@ -210,6 +239,19 @@ pub struct MonitorFlags {
     /// file with one [default: auto]
     #[arg(long, value_name = "auto|off|FILE", value_hint = ValueHint::FilePath)]
     edid: Option<String>,
+
+    /// Of an mtty: what hangs on its first port. loopback, crossover (with the second port), null, pty[,path=LINK],
+    /// unix:PATH, tcp:HOST:PORT, file:PATH, stdio or pipe:PATH; see Serial ports for the options [default: loopback]
+    #[arg(long, value_name = "SPEC")]
+    serial0: Option<String>,
+
+    /// Of an mtty-2: what hangs on its second port
+    #[arg(long, value_name = "SPEC")]
+    serial1: Option<String>,
+
+    /// Of an mtty: whether characters take the time that they would at the speed that the guest has set [default: off]
+    #[arg(long, value_name = "on|off")]
+    pace: Option<String>,
 }
 
 impl Serve {
@@ -219,11 +261,14 @@ impl Serve {
     /// What is wrong with them, or with the options together.
     pub fn complete(&mut self) -> Result<(), clap::Error> {
         let flags = [
-            ("xres", self.monitor.xres.as_deref()),
-            ("yres", self.monitor.yres.as_deref()),
-            ("edid", self.monitor.edid.as_deref()),
+            ("xres", &self.device_flags.xres),
+            ("yres", &self.device_flags.yres),
+            ("edid", &self.device_flags.edid),
+            ("serial0", &self.device_flags.serial0),
+            ("serial1", &self.device_flags.serial1),
+            ("pace", &self.device_flags.pace),
         ];
-        let given = flags.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let given = flags.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
         self.device = self
             .device
             .clone()

@@ -8,14 +8,65 @@ use clap::{Arg, Command, Error};
 
 use crate::monitor::{self, Monitor};
 use crate::parents::Parents;
+use crate::serial::Ports;
 
 /// What to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceSpec {
     /// The type.
     pub kind: &'static str,
-    /// The options of an mbochs; other types have none.
-    pub monitor: Monitor,
+    /// What it has been given of its type's options.
+    pub options: Options,
+}
+
+/// The options of a device, by what kind of device has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Options {
+    /// There are none.
+    None,
+    /// Of an mbochs.
+    Monitor(Monitor),
+    /// Of an mtty.
+    Ports(Ports),
+}
+
+impl Options {
+    /// Those of a type, none of them given.
+    fn of(kind: &str) -> Self {
+        if let Some(ports) = Ports::of(kind) {
+            Self::Ports(ports)
+        } else if Monitor::is_for(kind) {
+            Self::Monitor(Monitor::default())
+        } else {
+            Self::None
+        }
+    }
+
+    fn names(&self) -> &'static [&'static str] {
+        match self {
+            Self::None => &[],
+            Self::Monitor(_) => &monitor::NAMES,
+            Self::Ports(ports) => ports.names(),
+        }
+    }
+
+    /// Sets one of [`names`](Self::names).
+    fn set(&mut self, option: &str, value: &str) -> Result<(), String> {
+        match self {
+            Self::None => Ok(()),
+            Self::Monitor(monitor) => monitor.set(option, value),
+            Self::Ports(ports) => ports.set(option, value),
+        }
+    }
+
+    /// Whether they go together.
+    fn check(&self, kind: &str) -> Result<(), String> {
+        match self {
+            Self::None => Ok(()),
+            Self::Monitor(monitor) => monitor.check(kind),
+            Self::Ports(ports) => ports.check(),
+        }
+    }
 }
 
 impl DeviceSpec {
@@ -26,8 +77,13 @@ impl DeviceSpec {
         let types = Parents::type_names();
         let kind =
             types.iter().find(|kind| **kind == name).ok_or_else(|| unknown(&name, &types))?;
-        Self { kind, monitor: Monitor::default() }
+        Self { kind, options: Options::of(kind) }
             .with(options.iter().map(|(option, value)| (option.as_str(), value.as_str())))
+    }
+
+    /// Whether the device has this program's standard input and output.
+    pub fn uses_stdio(&self) -> bool {
+        matches!(&self.options, Options::Ports(ports) if ports.use_stdio())
     }
 
     /// The same device with these options, none of which it has been given before.
@@ -40,16 +96,17 @@ impl DeviceSpec {
     ) -> Result<Self, String> {
         let kind = self.kind;
         for (option, value) in options {
-            if !Monitor::is_for(kind) {
+            let names = self.options.names();
+            if names.is_empty() {
                 return Err(format!("type {kind} has no option '{option}', nor any other"));
             }
-            if !monitor::NAMES.contains(&option) {
-                let names = monitor::NAMES.join(", ");
+            if !names.contains(&option) {
+                let names = names.join(", ");
                 return Err(format!("type {kind} has no option '{option}', only {names}"));
             }
-            self.monitor.set(option, value)?;
+            self.options.set(option, value)?;
         }
-        self.monitor.check(kind)?;
+        self.options.check(kind)?;
         Ok(self)
     }
 }
@@ -134,7 +191,20 @@ mod tests {
             ("mtty-2,a", "option 'a' lacks its value, a=VALUE"),
             ("mtty-2,=1", "'=1' lacks the option's name"),
             ("mtty-2,a=1,b=2,a=3", "option 'a' is there twice"),
-            ("mtty-2,a=1", "type mtty-2 has no option 'a', nor any other"),
+            ("mdpy-vga,a=1", "type mdpy-vga has no option 'a', nor any other"),
+            ("mtty-2,a=1", "type mtty-2 has no option 'a', only serial0, serial1, pace"),
+            ("mtty-1,serial1=null", "type mtty-1 has no option 'serial1', only serial0, pace"),
+            ("mtty-1,pace=yes", "pace is on or off, not 'yes'"),
+            (
+                "mtty-1,serial0=crossover",
+                "serial0: crossover joins two ports, and mtty-1 has one; use mtty-2",
+            ),
+            (
+                "mtty-2,serial0=null,serial1=crossover",
+                "crossover joins both ports: one of them cannot be 'null'",
+            ),
+            ("mtty-2,serial0=stdio,serial1=stdio", "stdio can be had by one port only"),
+            ("mtty-2,serial1=unix", "serial1: unix needs the path of a socket: write unix:PATH"),
             (
                 "mtty-3",
                 "there is no type 'mtty-3', the types are mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd, \
@@ -162,10 +232,14 @@ mod tests {
 
     #[test]
     fn a_type_may_stand_alone() {
-        assert_eq!(
-            DeviceSpec::parse("mtty-1"),
-            Ok(DeviceSpec { kind: "mtty-1", monitor: Monitor::default() })
-        );
+        let monitor = Options::Monitor(Monitor::default());
+        for (kind, options) in [
+            ("mtty-1", Options::Ports(Ports::of("mtty-1").unwrap())),
+            ("mdpy-vga", Options::None),
+            ("mbochs-small", monitor),
+        ] {
+            assert_eq!(DeviceSpec::parse(kind), Ok(DeviceSpec { kind, options }));
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod inherited;
 mod logging;
 mod monitor;
 mod parents;
+mod serial;
 mod signals;
 mod usage;
 mod view;
@@ -23,6 +24,7 @@ use cli::{Cli, Command};
 const PRINT_CAPABILITIES: &str = "--print-capabilities";
 
 fn main() -> ExitCode {
+    let _terminal = chardev::TerminalGuard::new();
     // Before anything can be wrong with the rest: a program that starts this one relies on it.
     if std::env::args_os()
         .skip(1)
@@ -52,6 +54,9 @@ fn main() -> ExitCode {
             Some(what) => return usage::contradiction(&what),
             None => commands::wait::wait(options),
         },
+        Some(Command::Serial(options)) => commands::serial::run(&options),
+        Some(Command::Send(options)) => commands::send::send(options),
+        Some(Command::Expect(options)) => commands::expect::expect(options),
         Some(Command::Types(options)) => commands::types::print(&options),
         Some(Command::Completions(options)) => commands::completions::print(&options),
         Some(Command::Man(options)) => commands::man::print(&options),

@@ -6,24 +6,34 @@ use mtty::Mtty;
 use uuid::Uuid;
 use vfio_device::{Device, Errno, MdevDriver, MdevType, Parent, Vfio};
 
-use crate::device_spec::DeviceSpec;
+use crate::device_spec::{DeviceSpec, Options};
 use crate::errors;
+use crate::serial::Port;
 
 /// All parents, over one core.
 pub struct Parents {
     all: Vec<(&'static str, Parent)>,
-    /// The driver of the parent of that name, for devices with options.
+    /// The drivers of the parents of those names, for devices with options.
+    mtty: Mtty,
     mbochs: Mbochs,
+}
+
+/// A device, and how to reach what hangs on its ports.
+pub struct Created {
+    pub device: Device,
+    pub ports: Vec<Port>,
 }
 
 impl Parents {
     pub fn new() -> Self {
         let vfio = Vfio::new();
-        let mtty = Parent::register(&vfio, Mtty::default());
-        let mdpy = Parent::register(&vfio, Mdpy::default());
-        let driver = Mbochs::default();
-        let mbochs = Parent::register(&vfio, driver.clone());
-        Self { all: vec![("mtty", mtty), ("mdpy", mdpy), ("mbochs", mbochs)], mbochs: driver }
+        let (mtty, mbochs) = (Mtty::default(), Mbochs::default());
+        let all = vec![
+            ("mtty", Parent::register(&vfio, mtty.clone())),
+            ("mdpy", Parent::register(&vfio, Mdpy::default())),
+            ("mbochs", Parent::register(&vfio, mbochs.clone())),
+        ];
+        Self { all, mtty, mbochs }
     }
 
     /// Name of each parent, and the parent.
@@ -39,7 +49,7 @@ impl Parents {
     }
 
     /// Makes and registers a device, under a UUID of its own.
-    pub fn create(&self, spec: &DeviceSpec) -> Result<Device, CreateError> {
+    pub fn create(&self, spec: &DeviceSpec) -> Result<Created, CreateError> {
         let found: Option<(&'static str, &Parent, &MdevType)> =
             self.iter().find_map(|(name, parent)| Some((name, parent, parent.find(spec.kind)?)));
         let (parent_name, parent, kind) = found.ok_or(CreateError::Unknown(spec.kind))?;
@@ -52,15 +62,22 @@ impl Parents {
             _ => CreateError::Refused { kind: kind.name, errno: errors::describe(errno) },
         };
         let uuid = Uuid::new_v4();
-        let made = if parent_name == "mbochs" {
-            let options = spec.monitor.options().map_err(CreateError::Options)?;
-            parent.create_with(kind, uuid, |init| self.mbochs.make(kind, &options, init))
-        } else {
-            parent.create(kind, uuid)
+        let mut ports = Vec::new();
+        let made = match &spec.options {
+            Options::None => parent.create(kind, uuid),
+            Options::Monitor(monitor) => {
+                let options = monitor.options().map_err(CreateError::Options)?;
+                parent.create_with(kind, uuid, |init| self.mbochs.make(kind, &options, init))
+            }
+            Options::Ports(all) => {
+                let lines;
+                (lines, ports) = all.open().map_err(CreateError::Options)?;
+                parent.create_with(kind, uuid, |init| self.mtty.make(kind, lines, init))
+            }
         };
         let mut device = made.map_err(refused)?;
         device.register().map_err(refused)?;
-        Ok(device)
+        Ok(Created { device, ports })
     }
 }
 

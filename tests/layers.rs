@@ -8,7 +8,8 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Our crates, and of ours what each may use.
-const EDGES: [(&str, &[&str]); 8] = [
+const EDGES: [(&str, &[&str]); 9] = [
+    ("chardev", &[]),
     ("vfio-device", &[]),
     ("vfio-user-server", &["vfio-device"]),
     ("mbochs", &["vfio-device"]),
@@ -16,7 +17,10 @@ const EDGES: [(&str, &[&str]); 8] = [
     ("mtty", &["vfio-device"]),
     ("guest-kit", &[]),
     ("xtask", &["guest-kit"]),
-    ("mdev-user", &["guest-kit", "mbochs", "mdpy", "mtty", "vfio-device", "vfio-user-server"]),
+    (
+        "mdev-user",
+        &["chardev", "guest-kit", "mbochs", "mdpy", "mtty", "vfio-device", "vfio-user-server"],
+    ),
 ];
 /// Registers and nothing of the host: no libc, no socket, no log.
 const DEVICES: [&str; 3] = ["mbochs", "mdpy", "mtty"];
@@ -30,7 +34,7 @@ const UNSAFE: [&str; 6] = [
     "xtask/src/bench/probe.rs", // a guest's program, and no part of ours
 ];
 /// Crates that forbid it for good, so that none of their modules can opt in.
-const SAFE: [&str; 4] = ["guest-kit", "mbochs", "mdpy", "mtty"];
+const SAFE: [&str; 5] = ["chardev", "guest-kit", "mbochs", "mdpy", "mtty"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -9,8 +9,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const PUBLISHED: [&str; 6] =
-    ["mbochs", "mdev-user", "mdpy", "mtty", "vfio-device", "vfio-user-server"];
+const PUBLISHED: [&str; 7] =
+    ["chardev", "mbochs", "mdev-user", "mdpy", "mtty", "vfio-device", "vfio-user-server"];
 /// Of crates.io's list, those that we use.
 const CATEGORIES: [&str; 5] = [
     "command-line-utilities",

@@ -68,6 +68,9 @@ fn describe(device: &Value) -> String {
             ),
         },
     );
+    for (number, port) in (0..).zip(device["ports"].as_array().into_iter().flatten()) {
+        line(&format!("serial{number}"), describe_port(port));
+    }
     line("clients", word(&counters["clients"]));
     let messages = counters["messages"].as_object().into_iter().flatten();
     let messages: Vec<_> = messages
@@ -80,6 +83,52 @@ fn describe(device: &Value) -> String {
     }
     let (received, sent) = (word(&counters["bytes_received"]), word(&counters["bytes_sent"]));
     line("bytes", format!("{received} received, {sent} sent"));
+    out
+}
+
+/// A serial port in a line.
+fn describe_port(port: &Value) -> String {
+    let on = |group: &str| {
+        let lines = port[group].as_object().into_iter().flatten();
+        let on = lines.filter(|(_, is_on)| is_on.as_bool() == Some(true));
+        let names: Vec<_> = on.map(|(name, _)| printable(name).to_uppercase()).collect();
+        if names.is_empty() { "none".into() } else { names.join(" ") }
+    };
+    let connected = match port["connected"].as_bool() {
+        Some(true) => ", connected",
+        Some(false) => ", nobody connected",
+        None => "",
+    };
+    let address = match &port["address"] {
+        Value::Null => String::new(),
+        address => format!(" at {}", word(address)),
+    };
+    let settings = &port["settings"];
+    let mut out = format!(
+        "{}{address}{connected}; {} baud, {} bits, parity {}, stop bits {}; from the guest {}, to it {}; \
+         {} bytes sent, {} received",
+        word(&port["spec"]),
+        word(&settings["baud"]),
+        word(&settings["word_length"]),
+        word(&settings["parity"]),
+        word(&settings["stop_bits"]),
+        on("outputs"),
+        on("inputs"),
+        word(&port["bytes_sent"]),
+        word(&port["bytes_received"]),
+    );
+    for (member, text) in [
+        ("breaks_sent", "breaks sent"),
+        ("breaks_received", "breaks received"),
+        ("bytes_pending", "bytes wait for a peer"),
+        ("bytes_waiting", "bytes wait for the guest"),
+        ("history_dropped", "bytes dropped from the history"),
+        ("log_lost", "bytes missing in the log"),
+    ] {
+        if port[member].as_u64().is_some_and(|count| count != 0) {
+            out += &format!(", {} {text}", word(&port[member]));
+        }
+    }
     out
 }
 

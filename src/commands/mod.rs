@@ -2,10 +2,13 @@
 
 pub mod capabilities;
 pub mod completions;
+pub mod expect;
 pub mod info;
 pub mod man;
 pub mod run;
 pub mod screenshot;
+pub mod send;
+pub mod serial;
 pub mod serve;
 pub mod types;
 pub mod wait;
@@ -36,10 +39,15 @@ fn print(text: &str) -> Result<(), Box<dyn Error>> {
 }
 
 /// Prints in passing: a full pipe holds up what follows for a moment only, and whether anybody reads is the same.
-fn announce(text: String) -> io::Result<()> {
+/// What `elsewhere` says goes to standard error: standard output is a guest's.
+fn announce(text: String, elsewhere: bool) -> io::Result<()> {
     let (done, printed) = mpsc::channel();
     thread::Builder::new().name("announce".into()).spawn(move || {
-        let _ = io::stdout().write_all(text.as_bytes());
+        let _ = if elsewhere {
+            io::stderr().write_all(text.as_bytes())
+        } else {
+            io::stdout().write_all(text.as_bytes())
+        };
         let _ = done.send(());
     })?;
     let _ = printed.recv_timeout(PATIENCE);
@@ -60,6 +68,7 @@ fn give_up_later() {
             complain(format_args!("no end came within {LAST_PATIENCE:?}; giving up"));
         });
         thread::sleep(Duration::from_millis(200));
+        chardev::restore_terminal();
         process::exit(1);
     });
 }

@@ -14,14 +14,13 @@ use std::{fs, io, thread};
 use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, pidfd_open, pidfd_send_signal};
 use rustix::termios::tcgetpgrp;
 use tempfile::TempDir;
-use vfio_device::Device;
 use vfio_user_server::{Endpoint, EventLoop, Listener, qemu_device};
 
 use crate::cli;
 use crate::control::{Bound, Known};
 use crate::device_spec::DeviceSpec;
 use crate::errors::{complain, plain};
-use crate::parents::Parents;
+use crate::parents::{Created, Parents};
 use crate::signals::{self, Ending};
 
 pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
@@ -33,7 +32,9 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
     let directory = private_directory()?;
     let mut command = command(&options)?;
     let (mut endpoints, mut known) = (Vec::new(), Vec::new());
-    for (number, (spec, device)) in options.devices.iter().zip(devices).enumerate() {
+    for (number, (spec, Created { device, ports })) in
+        options.devices.iter().zip(devices).enumerate()
+    {
         let socket = directory.path().join(format!("{number}-{}.sock", spec.kind));
         let argument = qemu_device(&socket).ok_or_else(|| {
             format!("{}: QEMU can only be told paths that are UTF-8", socket.display())
@@ -41,7 +42,7 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
         let endpoint = Endpoint::new(device, Listener::bind(&socket)?);
         let id = event_loop.add(endpoint.with_faults(options.faults.list.clone()))?;
         endpoints.push(id);
-        known.extend(Known::new(&event_loop, id, Some(socket)));
+        known.extend(Known::new(&event_loop, id, Some(socket), ports));
         command.arg("-device").arg(argument);
     }
 
@@ -61,7 +62,7 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
     Ok(exit_code(status.recv()??))
 }
 
-fn create_all(specs: &[DeviceSpec]) -> Result<Vec<Device>, String> {
+fn create_all(specs: &[DeviceSpec]) -> Result<Vec<Created>, String> {
     let (parents, count) = (Parents::new(), specs.len());
     let create = |(number, spec)| {
         parents.create(spec).map_err(|error| format!("device {number} of {count}: {error}"))

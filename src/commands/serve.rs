@@ -11,14 +11,14 @@ use super::{announce, shell_word};
 use crate::cli;
 use crate::control::{Bound, Known};
 use crate::inherited::{self, Inherited};
-use crate::parents::Parents;
+use crate::parents::{Created, Parents};
 use crate::signals::{self, Ending};
 
 pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
     // Before anything here is opened, which might get the number that `--fd` names.
     let inherited = options.socket.fd.map(inherited::take).transpose()?;
     // A file that it is made of may be waited for: until it is there, signals have their usual effect.
-    let device = Parents::new().create(&options.device)?;
+    let Created { device, ports } = Parents::new().create(&options.device)?;
     let ending = Ending::new()?;
     let label = device.object().to_string();
     let source = Source::new(inherited, options.socket.socket_path)?;
@@ -41,9 +41,9 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
         Source::Client(client) => Endpoint::connected(device, client),
     };
     let id = event_loop.add(endpoint.with_faults(options.faults.list))?;
-    let known = Known::new(&event_loop, id, socket).into_iter().collect();
+    let known = Known::new(&event_loop, id, socket, ports).into_iter().collect();
     let control = control.map(|control| control.answer(event_loop.handle(), known)).transpose()?;
-    announce(ready)?;
+    announce(ready, options.device.uses_stdio())?;
     let mut status = ExitCode::SUCCESS;
     event_loop.run(|_, event| match event {
         Event::ClientLeft if options.once => handle.stop(),

@@ -113,7 +113,18 @@ impl Client {
         device: Option<&str>,
         deadline: Deadline,
     ) -> Result<Answer, Error> {
-        let mut request = Map::from_iter([("verb".to_owned(), verb.into())]);
+        self.request(verb, device, Map::new(), deadline)
+    }
+
+    /// The same with more members.
+    pub fn request(
+        &mut self,
+        verb: &str,
+        device: Option<&str>,
+        mut request: Map<String, Value>,
+        deadline: Deadline,
+    ) -> Result<Answer, Error> {
+        request.insert("verb".to_owned(), verb.into());
         request.extend(device.map(|device| ("device".to_owned(), device.into())));
         let line = Value::Object(request).to_string() + "\n";
         // One that has ended may have left an answer behind.

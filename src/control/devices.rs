@@ -9,6 +9,7 @@ use vfio_device::{Errno, Uuid};
 use vfio_user_server::{Endpoint, EndpointId, EventLoop, LoopHandle};
 
 use super::reply::Failure;
+use crate::serial::Port;
 
 /// How long the loop may take to answer. It answers between two accesses of a guest.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -21,15 +22,22 @@ pub struct Known {
     pub kind: Option<&'static str>,
     pub uuid: Option<Uuid>,
     pub socket: Option<PathBuf>,
+    /// How to reach its serial ports, if it has any.
+    pub ports: Vec<Port>,
 }
 
 impl Known {
     /// The device that the loop has by this number, served at `socket`, if that has a path.
-    pub fn new(event_loop: &EventLoop, id: EndpointId, socket: Option<PathBuf>) -> Option<Self> {
+    pub fn new(
+        event_loop: &EventLoop,
+        id: EndpointId,
+        socket: Option<PathBuf>,
+        ports: Vec<Port>,
+    ) -> Option<Self> {
         let object = event_loop.get(id)?.device().object();
         let mdev = object.mdev();
         let (kind, uuid) = (mdev.map(|mdev| mdev.kind().name), mdev.map(|mdev| mdev.uuid()));
-        Some(Self { id, node: object.name().into(), kind, uuid, socket })
+        Some(Self { id, node: object.name().into(), kind, uuid, socket, ports })
     }
 
     fn has_name(&self, name: &str) -> bool {
@@ -131,7 +139,7 @@ mod tests {
         let mut event_loop = EventLoop::new(Duration::ZERO).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let id = event_loop.add(Endpoint::connected(device, theirs)).unwrap();
-        let known = Known::new(&event_loop, id, None).into_iter().collect();
+        let known = Known::new(&event_loop, id, None, Vec::new()).into_iter().collect();
         let devices = Devices::new(event_loop.handle(), known);
         (event_loop, devices, ours)
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::program::Program;
 use crate::{mdev_user, say, shell, socket_of};
 
-const DOCUMENTS: [&str; 12] = [
+const DOCUMENTS: [&str; 13] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -19,6 +19,7 @@ const DOCUMENTS: [&str; 12] = [
     "docs/control.md",
     "docs/faults.md",
     "docs/writing-a-device.md",
+    "crates/chardev/README.md",
     "crates/mbochs/README.md",
     "crates/mdpy/README.md",
     "crates/mtty/README.md",

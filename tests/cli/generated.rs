@@ -4,8 +4,19 @@ use std::fs;
 
 use crate::{complaint, mdev_user, say};
 
-const COMMANDS: [&str; 8] =
-    ["serve", "run", "info", "screenshot", "wait", "types", "completions", "man"];
+const COMMANDS: [&str; 11] = [
+    "serve",
+    "run",
+    "info",
+    "screenshot",
+    "wait",
+    "serial",
+    "send",
+    "expect",
+    "types",
+    "completions",
+    "man",
+];
 
 /// What bash offers after these words, the last of which is being typed.
 #[track_caller]
@@ -51,7 +62,7 @@ fn pages_that_cannot_be_written_are_named() {
 
 #[test]
 fn bash_offers_commands_options_types_and_shells() {
-    assert_eq!(offered(&["ser"]), ["serve"]);
+    assert_eq!(offered(&["serv"]), ["serve"]);
     assert_eq!(offered(&["serve", "mt"]), ["mtty-1", "mtty-2"]);
     assert_eq!(offered(&["run", "mtty-2", "mt"]), ["mtty-1", "mtty-2"]);
     assert_eq!(offered(&["serve", "--sock"]), ["--socket-path"]);

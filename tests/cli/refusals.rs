@@ -46,7 +46,10 @@ fn a_wrong_command_line_ends_with_2_and_says_what_would_be_right() {
             [&["serve", ""], &socket[..]].concat(),
             "a type is missing, one of mtty-1, mtty-2, mdpy-vga, ",
         ),
-        ([&["serve", "mtty-2,a=1"], &socket[..]].concat(), "mtty-2 has no option 'a', nor any o"),
+        (
+            [&["serve", "mtty-2,a=1"], &socket[..]].concat(),
+            "mtty-2 has no option 'a', only serial0",
+        ),
         (
             vec!["run", "mtty-2"],
             "<COMMAND>...; the command comes after `--`: mdev-user run TYPE...",
@@ -58,7 +61,10 @@ fn a_wrong_command_line_ends_with_2_and_says_what_would_be_right() {
             "no type 'qemu', the types are mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd, mbochs-small, mbochs-medium, mbochs-large; the command",
         ),
         (vec!["run", "mtty-2", "qemu", "-m", "512"], "the command comes after `--`: mdev-user run"),
-        (vec!["run", "mtty-2,foo=1", "--", "true"], "mtty-2 has no option 'foo', nor any other"),
+        (
+            vec!["run", "mtty-2,foo=1", "--", "true"],
+            "mtty-2 has no option 'foo', only serial0, serial1",
+        ),
         (vec!["run", "mtty-2,foo", "--", "true"], "option 'foo' lacks its value, foo=VALUE"),
         (vec!["run", "mtty-2,", "--", "true"], "an option is missing after a comma"),
     ] {
@@ -243,7 +249,19 @@ fn options_of_a_display_that_cannot_be_are_refused_in_words() {
         directory.path().join("absent").to_str().unwrap().to_owned(),
     ];
     for (device, flags, status, words) in [
-        ("mtty-1", &["--xres", "800"][..], 2, "mtty-1 has no option 'xres', nor any other; see"),
+        (
+            "mtty-1",
+            &["--xres", "800"][..],
+            2,
+            "mtty-1 has no option 'xres', only serial0, pace; see",
+        ),
+        (
+            "mdpy-hd",
+            &["--serial0", "null"],
+            2,
+            "mdpy-hd has no option 'serial0', nor any other; see",
+        ),
+        ("mbochs-small", &["--pace", "on"], 2, "no option 'pace', only xres, yres, edid; see"),
         ("mdpy-hd,edid=off", &[], 2, "mdpy-hd has no option 'edid', nor any other; see"),
         ("mbochs-small,zres=1", &[], 2, "no option 'zres', only xres, yres, edid; see"),
         ("mbochs-small", &["--xres", "x"], 2, "xres is a number of pixels, not 'x'; see"),

@@ -11,8 +11,8 @@ use crate::cargo::{cargo, succeed};
 use crate::report::Result;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-const CRATES: [&str; 6] =
-    ["vfio-device", "vfio-user-server", "mbochs", "mdpy", "mtty", "mdev-user"];
+const CRATES: [&str; 7] =
+    ["chardev", "vfio-device", "vfio-user-server", "mbochs", "mdpy", "mtty", "mdev-user"];
 
 /// Packages the crates, unpacks them, and checks them as a workspace of their own.
 pub fn check() -> Result {

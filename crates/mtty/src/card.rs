@@ -1,8 +1,12 @@
 //! The PCI function around the ports.
 
-use vfio_device::{BarKind, Context, Description, INTX, IrqFlags, MSI, Region, Share, VfioDevice};
+use vfio_device::{
+    BarKind, Context, Description, INTX, Interest, IrqFlags, MSI, Region, Share, VfioDevice,
+};
 
-use crate::line::{Line, LoopbackPlug};
+use crate::connector::Port;
+use crate::host::{self, Host};
+use crate::line::Line;
 use crate::uart::{Timer, Uart};
 
 /// Bytes of a port's BAR.
@@ -13,13 +17,6 @@ const PORT_SIZE: u64 = 8;
 const VENDOR_BYTES: [u8; 16] = [0x23, 0, 0, 0x80, 0x23, 0, 0, 0, 0x23, 0, 0, 0, 0x23, 0, 0, 0];
 const NAME: &[u8] = b"PCI Serial/UART";
 
-struct Port {
-    uart: Uart,
-    line: Box<dyn Line>,
-    /// Whether an interrupt was pending when the levels were last stated.
-    pending: bool,
-}
-
 /// A card with one or two ports: BAR n is port n.
 pub(crate) struct Card {
     ports: Vec<Port>,
@@ -28,9 +25,9 @@ pub(crate) struct Card {
 }
 
 impl Card {
-    pub(crate) fn new(ports: u32, share: Share) -> Self {
-        let port = |_| Port { uart: Uart::new(), line: Box::new(LoopbackPlug), pending: false };
-        Self { ports: (0..ports).map(port).collect(), _share: share }
+    /// With a port for each line.
+    pub(crate) fn new(lines: Vec<Box<dyn Line>>, share: Share) -> Self {
+        Self { ports: lines.into_iter().map(Port::new).collect(), _share: share }
     }
 
     /// The card as a client sees it: a WCH CH352, which Linux drives by class and with a quirk of its own.
@@ -52,21 +49,51 @@ impl Card {
         card
     }
 
-    /// The port of a region, and the register at an offset in it.
-    fn port(&mut self, region: u32, offset: u64, position: usize) -> Option<(&mut Port, u8)> {
-        let register = u8::try_from(offset).ok()?.checked_add(u8::try_from(position).ok()?)?;
-        Some((self.ports.get_mut(region as usize)?, register))
+    /// Does something to a port, and sees to what moves on the wire between the ports.
+    fn act(&mut self, port: u32, act: impl FnOnce(&mut Uart, &mut dyn Line)) {
+        if self.act_alone(port, act) {
+            while self.poll_all() {}
+        }
+    }
+
+    /// Does something to a port. Whether that concerns the other one.
+    fn act_alone(&mut self, port: u32, act: impl FnOnce(&mut Uart, &mut dyn Line)) -> bool {
+        match (self.ports.as_mut_slice(), port) {
+            ([port], 0) => port.act(None, act),
+            ([port, other], 0) | ([other, port], 1) => port.act(Some(other), act),
+            _ => false,
+        }
+    }
+
+    fn poll_all(&mut self) -> bool {
+        // No short cut: each has its turn.
+        self.act_alone(0, Uart::poll) | self.act_alone(1, Uart::poll)
+    }
+
+    /// Has a line do what the host wants of it, then looks at what has come of it.
+    fn host_event(
+        &mut self,
+        port: u32,
+        cx: &mut Context,
+        act: impl FnOnce(&mut dyn Line, &mut Host<'_>),
+    ) {
+        if let Some(it) = self.ports.get_mut(port as usize) {
+            act(&mut *it.line, &mut Host::new(&mut cx.sources, &mut cx.timers, port));
+        }
+        self.act(port, Uart::poll);
     }
 
     /// States what holds now: the one place where interrupts and timers follow from the ports.
     fn sync(&mut self, cx: &mut Context) {
         let mut intx = false;
-        for (id, port) in (0..).zip(&mut self.ports) {
+        for (number, port) in (0..).zip(&mut self.ports) {
+            let id = host::id(number, host::TIME_OUT);
             match port.uart.take_timer() {
                 Some(Timer::Start(after)) => cx.timers.start(id, after),
                 Some(Timer::Stop) => cx.timers.stop(id),
                 None => (),
             }
+            port.settle(&mut Host::new(&mut cx.sources, &mut cx.timers, number));
             let pending = port.uart.interrupt().is_some();
             // OUT2 stands between INTR and the bus. A message needs no bus line, and each port sends its own.
             intx |= pending && port.uart.out2();
@@ -79,12 +106,25 @@ impl Card {
     }
 }
 
+/// The register at an offset, so many bytes into an access.
+fn register(offset: u64, position: usize) -> Option<u8> {
+    u8::try_from(offset).ok()?.checked_add(u8::try_from(position).ok()?)
+}
+
 impl VfioDevice for Card {
+    fn start(&mut self, cx: &mut Context) {
+        for (number, port) in (0..).zip(&mut self.ports) {
+            port.start(&mut Host::new(&mut cx.sources, &mut cx.timers, number));
+        }
+        while self.poll_all() {}
+        self.sync(cx);
+    }
+
     /// Each byte is an access to the register at its own offset, in ascending order.
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8], cx: &mut Context) {
         for (position, byte) in data.iter_mut().enumerate() {
-            if let Some((port, register)) = self.port(region, offset, position) {
-                *byte = port.uart.read(register, &mut *port.line);
+            if let Some(register) = register(offset, position) {
+                self.act(region, |uart, line| *byte = uart.read(register, line));
             }
         }
         self.sync(cx);
@@ -92,25 +132,32 @@ impl VfioDevice for Card {
 
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8], cx: &mut Context) {
         for (position, &byte) in data.iter().enumerate() {
-            if let Some((port, register)) = self.port(region, offset, position) {
-                port.uart.write(register, byte, &mut *port.line);
+            if let Some(register) = register(offset, position) {
+                self.act(region, |uart, line| uart.write(register, byte, line));
             }
         }
         self.sync(cx);
     }
 
     fn reset(&mut self, cx: &mut Context) {
-        for port in &mut self.ports {
-            port.uart.reset();
-            port.uart.poll(&mut *port.line);
-        }
+        self.ports.iter_mut().for_each(Port::reset);
+        while self.poll_all() {}
         self.sync(cx);
     }
 
     fn timer(&mut self, id: u32, cx: &mut Context) {
-        if let Some(port) = self.ports.get_mut(id as usize) {
-            port.uart.character_timeout();
+        let (port, number) = host::port_and_number(id);
+        if number == host::TIME_OUT {
+            self.act(port, |uart, _| uart.character_timeout());
+        } else {
+            self.host_event(port, cx, |line, host| line.timer(number, host));
         }
+        self.sync(cx);
+    }
+
+    fn ready(&mut self, id: u32, ready: Interest, cx: &mut Context) {
+        let (port, number) = host::port_and_number(id);
+        self.host_event(port, cx, |line, host| line.ready(number, ready, host));
         self.sync(cx);
     }
 }

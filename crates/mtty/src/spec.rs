@@ -101,6 +101,10 @@ pub mod lcr {
     pub const STB: u8 = 0x04;
     /// Parity Enable: one more bit in the frame.
     pub const PEN: u8 = 0x08;
+    /// Even Parity Select.
+    pub const EPS: u8 = 0x10;
+    /// Stick Parity: the parity bit is the opposite of EPS.
+    pub const STICK: u8 = 0x20;
     /// Set Break: TXD is forced to spacing.
     pub const SET_BREAK: u8 = 0x40;
     /// Divisor Latch Access Bit: offsets 0 and 1 are DLL and DLM.

@@ -18,17 +18,19 @@
 //! - In loop mode the modem outputs are inactive on the line. OUT2 goes on letting INTx through; see
 //!   [`Uart::out2`].
 //! - In loop mode characters of the line stay with the line. The data sheet disconnects RXD, and loses them.
-//! - While a break is sent, the transmitter keeps emptying and what it sends is lost, as the data sheet has
-//!   it: drivers use it as a timer. The receiver of a looped break sees one break character.
+//! - What is written to THR while a break is sent is lost, as the data sheet has it: drivers use it as a timer. What was
+//!   written before and is held goes first: a driver that has waited as long as the characters take believes that they
+//!   have gone. A break that begins while the last one is held is part of that. The receiver of a looped break sees one
+//!   break character.
 //! - The divisor is 0 after reset, and 0 counts as 1.
 //! - The time-out runs only while its interrupt could show: FIFOs and ERBFI on, 1 to trigger - 1 characters.
 
 use std::time::Duration;
 
 use crate::fifo::Fifo;
-use crate::line::{Character, Line, Sent};
+use crate::line::{Character, Line, Room, Sent, Settings};
 use crate::receiver::Receiver;
-use crate::spec::{self, CLOCK_HZ, fcr, ier, iir, lcr, lsr, mcr, msr};
+use crate::spec::{self, fcr, ier, iir, lcr, lsr, mcr, msr};
 
 /// A source of interrupts, in falling priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,13 +86,16 @@ pub struct Uart {
     receiver: Receiver,
     /// The transmitter has emptied, and nobody has been told yet.
     thr_empty: bool,
-    /// A break has begun, and the line has not taken it yet.
-    break_due: bool,
+    /// A break has begun, and the line has not taken it yet: so many characters of the transmitter are before it.
+    break_due: Option<usize>,
 
     /// MSR: the inputs when last looked at, and the deltas.
     msr: u8,
     /// Whether `msr` has an input to compare with. The first look makes no deltas.
     msr_known: bool,
+
+    /// Whether AFE has RTS off, as the line last saw it.
+    held_off: bool,
 
     // The character timer, which the owner of the port keeps.
     timing: bool,
@@ -199,7 +204,13 @@ impl Uart {
         }
     }
 
-    fn dlab(&self) -> bool {
+    /// How the port is set up.
+    pub fn settings(&self) -> Settings {
+        Settings::of(self.lcr, u16::from_le_bytes([self.dll, self.dlm]))
+    }
+
+    /// Whether offsets 0 and 1 are DLL and DLM now: the settings may be half written.
+    pub fn dlab(&self) -> bool {
         self.lcr & lcr::DLAB != 0
     }
 
@@ -223,7 +234,9 @@ impl Uart {
 
     fn write_thr(&mut self, value: u8, line: &mut dyn Line) {
         self.thr_empty = false;
-        if self.thr.len() < Receiver::depth(self.fifo_enabled()) {
+        if self.lcr & lcr::SET_BREAK != 0 {
+            self.thr_empty = self.thr.is_empty();
+        } else if self.thr.len() < Receiver::depth(self.fifo_enabled()) {
             self.thr.push(value);
         }
         self.settle(line);
@@ -247,6 +260,7 @@ impl Uart {
         if (changed || programmed & fcr::XMIT_RESET != 0) && !self.thr.is_empty() {
             self.thr.clear();
             self.thr_empty = true;
+            self.break_due = self.break_due.map(|_| 0);
         }
         self.fcr = programmed & (fcr::ENABLE | fcr::DMA_MODE | fcr::TRIGGER);
         self.receiver.set_fifo(self.fcr);
@@ -255,7 +269,7 @@ impl Uart {
 
     fn write_lcr(&mut self, value: u8, line: &mut dyn Line) {
         if value & !self.lcr & lcr::SET_BREAK != 0 {
-            self.break_due = true;
+            self.break_due.get_or_insert(self.thr.len());
         }
         self.lcr = value;
         self.settle(line);
@@ -270,9 +284,16 @@ impl Uart {
 
     /// Moves what can be moved, until nothing does: a line may have room only once it has been read.
     fn settle(&mut self, line: &mut dyn Line) {
-        while self.send(line) | self.receive(line) {}
-        if self.mcr & mcr::AFE != 0 {
-            self.look_at_modem(line);
+        loop {
+            while self.send(line) | self.receive(line) {}
+            // A line that AFE had told to wait by RTS may have something when it is told to go on.
+            let before = self.held_off;
+            if self.mcr & mcr::AFE != 0 {
+                self.look_at_modem(line);
+            }
+            if !before || self.held_off {
+                break;
+            }
         }
         self.keep_time();
     }
@@ -280,18 +301,21 @@ impl Uart {
     /// Whether the transmitter got rid of anything.
     fn send(&mut self, line: &mut dyn Line) -> bool {
         let mut moved = false;
-        if self.break_due && self.carry(Character::BREAK, line) {
-            self.break_due = false;
-            moved = true;
-        }
-        while let Some(&data) = self.thr.front() {
-            let lost = self.lcr & lcr::SET_BREAK != 0;
-            let character = Character::from(data);
-            if !lost && (self.break_due || !self.carry(character, line)) {
+        loop {
+            if self.break_due == Some(0) {
+                if !self.carry(Character::BREAK, line) {
+                    break;
+                }
+                self.break_due = None;
+                moved = true;
+            }
+            let Some(&data) = self.thr.front() else { break };
+            if !self.carry(data.into(), line) {
                 break;
             }
             self.thr.pop();
             self.thr_empty = self.thr.is_empty();
+            self.break_due = self.break_due.map(|before| before.saturating_sub(1));
             moved = true;
         }
         moved
@@ -302,7 +326,7 @@ impl Uart {
         let sent = if self.looped() {
             Sent::Back
         } else {
-            line.transmit(character, self.receiver.has_room())
+            line.transmit(character, Room { back: self.receiver.has_room(), across: false })
         };
         if sent == Sent::Back {
             self.receiver.receive(character);
@@ -327,11 +351,12 @@ impl Uart {
     fn look_at_modem(&mut self, line: &mut dyn Line) {
         let hold_off = self.mcr & mcr::AFE != 0 && !self.receiver.has_room();
         let mut outputs = self.mcr;
+        self.held_off = hold_off;
         if hold_off {
             outputs &= !mcr::RTS;
         }
         let connected = if self.looped() { 0 } else { mcr::DTR | mcr::RTS };
-        let mut inputs = line.modem(outputs & connected) & msr::INPUTS;
+        let mut inputs = line.modem(outputs & connected, 0) & msr::INPUTS;
         if self.looped() {
             let wires = [
                 (mcr::DTR, msr::DSR),
@@ -359,25 +384,10 @@ impl Uart {
         let touched = self.receiver.take_touched();
         let wanted = self.ier & ier::ERBFI != 0 && self.receiver.can_time_out();
         if wanted && (touched || !self.timing) {
-            self.timer = Some(Timer::Start(self.four_characters()));
+            self.timer = Some(Timer::Start(self.settings().time_of(4)));
         } else if self.timing && !wanted {
             self.timer = Some(Timer::Stop);
         }
         self.timing = wanted;
-    }
-
-    /// Four character times: start, data, parity and stop bits, at 16 clocks and a divisor's worth each.
-    fn four_characters(&self) -> Duration {
-        let data_bits = 5 + u64::from(self.lcr & lcr::WLS);
-        let parity_bits = u64::from(self.lcr & lcr::PEN != 0);
-        let half_stop_bits = match (self.lcr & lcr::STB != 0, data_bits) {
-            (false, _) => 2,
-            (true, 5) => 3,
-            (true, _) => 4,
-        };
-        let half_bits = 2 * (1 + data_bits + parity_bits) + half_stop_bits;
-        let divisor = u64::from(u16::from_le_bytes([self.dll, self.dlm]).max(1));
-        // 4 characters of half_bits / 2 bits of 16 * divisor clocks; at most 5.1e16, far from 2^64.
-        Duration::from_nanos(32 * half_bits * divisor * 1_000_000_000 / u64::from(CLOCK_HZ))
     }
 }

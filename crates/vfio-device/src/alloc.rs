@@ -96,7 +96,11 @@ impl Vfio {
         // On failure the set goes, then the index, by their own `Drop`.
         let (description, ops) = init(&mut Init { vfio: self, index, set: &mut set, kind })?;
         match description.build() {
-            Ok(built) => Ok(Device::new(DeviceRef::new(held, set, mdev), built, ops)),
+            Ok(built) => {
+                let mut device = Device::new(DeviceRef::new(held, set, mdev), built, ops);
+                device.start();
+                Ok(device)
+            }
             Err(error) => {
                 // `init` has succeeded, and so there is something to release.
                 drop(set);

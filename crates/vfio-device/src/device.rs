@@ -83,6 +83,13 @@ impl Device {
         device
     }
 
+    /// `init` has made it, and the core all that it lends.
+    pub(crate) fn start(&mut self) {
+        if let Some(ops) = &mut self.ops {
+            ops.start(&mut self.cx);
+        }
+    }
+
     /// Another reference to the object.
     pub fn get(&self) -> DeviceRef {
         self.object.clone()
@@ -318,10 +325,10 @@ impl Device {
         self.cx.irqs.repeat_stuck();
     }
 
-    /// `VFIO_DEVICE_RESET`: configuration space, levels, timers, then the device itself. What the client set up stays.
+    /// `VFIO_DEVICE_RESET`: configuration space, levels, timers (but for those that last), then the device itself. What the client set up stays.
     pub fn reset(&mut self) {
         self.cx.config.reset();
-        self.cx.timers.stop_all();
+        self.cx.timers.reset();
         self.cx.irqs.reset();
         self.controls_written();
         if let Some(ops) = &mut self.ops {

@@ -46,6 +46,7 @@
 //! | sets interrupts up, masks, unmasks, fires by hand | the core ([`Irqs`]); the device only states what holds |
 //! | lets the device reach its memory | the core keeps the maps, the device reads and writes through them ([`Dma`]) |
 //! | resets | the core: configuration space, levels, timers; then the device: [`reset`](VfioDevice::reset) |
+//! | is made | the device: [`start`](VfioDevice::start), where a back end begins to watch its descriptors |
 //! | a host descriptor is ready, a time has come | the device: [`ready`](VfioDevice::ready), [`timer`](VfioDevice::timer) |
 //! | comes and goes | the device, first and last only: [`open`](VfioDevice::open), [`close`](VfioDevice::close) |
 //! | is asked to go | the device: [`request`](VfioDevice::request); by default irq index REQ |

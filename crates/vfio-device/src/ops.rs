@@ -48,6 +48,13 @@ impl Context {
 /// Accesses come bounds-checked and cannot fail, as loads and stores on a bus cannot. Calls never overlap and must not
 /// block: the device shares its thread with others.
 pub trait VfioDevice: Send {
+    /// The device has been made: the first call that it gets, once, and before anybody can open it. The place to watch
+    /// descriptors and to start timers of a back end that works whether or not there is a client. `init`, which makes the
+    /// value, has no context yet.
+    fn start(&mut self, cx: &mut Context) {
+        let _ = cx;
+    }
+
     /// A load from the trapped bytes of a region other than configuration space. `data` arrives zeroed; it can have
     /// any length and alignment inside the region.
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8], cx: &mut Context);
@@ -56,7 +63,7 @@ pub trait VfioDevice: Send {
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8], cx: &mut Context);
 
     /// `VFIO_DEVICE_RESET`. Configuration space is back at its reset values already;
-    /// levels are low, timers stopped. What the client set up (where interrupts go, which are masked, DMA maps) stays.
+    /// levels are low, timers stopped but for those that [last](Timers::start_lasting). What the client set up (where interrupts go, which are masked, DMA maps) stays.
     fn reset(&mut self, cx: &mut Context);
 
     /// The first user comes: open count 0 to 1.

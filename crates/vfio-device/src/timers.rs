@@ -19,14 +19,26 @@ struct Running {
     at: Instant,
     /// The round in which it was started.
     round: u64,
+    /// Whether it goes on over a reset.
+    lasts: bool,
 }
 
 impl Timers {
     /// Starts timer `id`, or starts it anew. One that is further away than time can be told never fires.
     pub fn start(&mut self, id: u32, after: Duration) {
+        self.start_anew(id, after, false);
+    }
+
+    /// The same with a timer that a reset of the device does not stop. For what goes on outside of the machine that the
+    /// device is part of: a connection of its back end, say.
+    pub fn start_lasting(&mut self, id: u32, after: Duration) {
+        self.start_anew(id, after, true);
+    }
+
+    fn start_anew(&mut self, id: u32, after: Duration, lasts: bool) {
         self.stop(id);
         if let Some(at) = Instant::now().checked_add(after) {
-            self.running.push(Running { id, at, round: self.round });
+            self.running.push(Running { id, at, round: self.round, lasts });
         }
     }
 
@@ -43,6 +55,11 @@ impl Timers {
     /// When the next one is due.
     pub fn next(&self) -> Option<Instant> {
         self.running.iter().map(|running| running.at).min()
+    }
+
+    /// What a reset stops.
+    pub(crate) fn reset(&mut self) {
+        self.running.retain(|running| running.lasts);
     }
 
     pub(crate) fn stop_all(&mut self) {

@@ -31,6 +31,7 @@ mod scratch;
 pub mod session;
 #[doc(hidden)] // for the program; not covered by semantic versioning
 pub mod signals;
+mod socket_path;
 mod stats;
 #[doc(hidden)] // for this crate's tests; not covered by semantic versioning
 pub mod transport;

@@ -30,6 +30,25 @@ const METRICS: [Metric; 8] = [
     ("interrupts_total", "counter", "Interrupts that were signalled.", &["counters", "interrupts"]),
 ];
 
+/// A metric of one value a serial port: the same, and the member of the port.
+type OfPort = (&'static str, &'static str, &'static str, &'static str);
+
+const OF_PORTS: [OfPort; 8] = [
+    ("serial_connected", "gauge", "Whether a peer is connected to the port.", "connected"),
+    ("serial_sent_bytes_total", "counter", "Bytes from the guest.", "bytes_sent"),
+    ("serial_received_bytes_total", "counter", "Bytes to the guest.", "bytes_received"),
+    ("serial_sent_breaks_total", "counter", "Breaks from the guest.", "breaks_sent"),
+    ("serial_received_breaks_total", "counter", "Breaks to the guest.", "breaks_received"),
+    (
+        "serial_pending_bytes",
+        "gauge",
+        "Bytes from the guest that wait for a peer.",
+        "bytes_pending",
+    ),
+    ("serial_dropped_bytes_total", "counter", "Bytes lost from the history.", "history_dropped"),
+    ("serial_log_lost_bytes_total", "counter", "Bytes missing in the log.", "log_lost"),
+];
+
 /// Metrics of these devices, as the verb `info` has them.
 pub fn text(devices: &[Value]) -> String {
     let mut out = Out(String::new());
@@ -48,6 +67,19 @@ pub fn text(devices: &[Value]) -> String {
             let value = path.iter().try_fold(device, |value, member| value.get(member));
             if let Some(value) = value.and_then(Value::as_u64) {
                 out.sample(name, device, &[], value);
+            }
+        }
+    }
+    let has_ports = |device: &Value| device["ports"].as_array().is_some_and(|it| !it.is_empty());
+    for (name, kind, help, member) in OF_PORTS.iter().filter(|_| devices.iter().any(has_ports)) {
+        out.head(name, kind, help);
+        for device in devices {
+            for (number, port) in (0..).zip(device["ports"].as_array().into_iter().flatten()) {
+                let value = port[member].as_u64().or_else(|| port[member].as_bool().map(u64::from));
+                let number: i32 = number;
+                if let Some(value) = value {
+                    out.sample(name, device, &[("port", &number.to_string().into())], value);
+                }
             }
         }
     }

@@ -8,6 +8,7 @@ use vfio_user_server::wire::Command;
 use vfio_user_server::{Endpoint, Stats, User};
 
 use super::plane::describe;
+use super::serial::unheard;
 use super::{Request, Verb};
 use crate::control::devices::{Devices, Known};
 use crate::control::reply::{Answer, Failure};
@@ -37,6 +38,9 @@ fn info(known: &Known, devices: &Devices) -> Result<Value, Failure> {
         (state, opens, endpoint.user(), device.display(), counted)
     };
     let (state, opens, user, plane, (stats, interrupts)) = devices.ask(known, look)?;
+    let ports = known.ports.iter().map(|port| port.ask(|wire| wire.status()));
+    let ports: Result<Vec<_>, _> = ports.map(|status| status.map(|it| it.to_json())).collect();
+    let ports = ports.map_err(|why| unheard(known, why))?;
     Ok(json!({
         "node": known.node,
         "type": known.kind,
@@ -46,6 +50,7 @@ fn info(known: &Known, devices: &Devices) -> Result<Value, Failure> {
         "socket": known.socket.as_ref().map(|path| path.to_string_lossy()),
         "client": user.map(client),
         "plane": plane.as_ref().map(describe),
+        "ports": ports,
         "counters": counters(&stats, interrupts),
     }))
 }

@@ -1,14 +1,22 @@
 //! The verbs, a file each. A new one is a file and a line in [`ALL`].
 
+mod expect;
 mod info;
 mod plane;
+mod send;
+mod serial;
+
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::devices::Devices;
 use super::reply::{Answer, Failure};
 
-const ALL: [Verb; 2] = [info::VERB, plane::VERB];
+const ALL: [Verb; 5] = [info::VERB, plane::VERB, serial::VERB, send::VERB, expect::VERB];
+
+/// How long a verb can be asked to wait, in milliseconds: a day.
+const MAX_WAIT_MS: u64 = 86_400_000;
 
 struct Verb {
     name: &'static str,
@@ -26,6 +34,23 @@ impl Request<'_> {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(Failure::invalid(format!("'{member}' is a string"))),
+        }
+    }
+
+    /// A member that is a whole number, if it is there.
+    fn number(&self, member: &str) -> Result<Option<u64>, Failure> {
+        let number = self.0.get(member).map(|value| {
+            let why = || Failure::invalid(format!("'{member}' is a whole number"));
+            value.as_u64().ok_or_else(why)
+        });
+        number.transpose()
+    }
+
+    /// For how long a verb is to wait.
+    fn timeout(&self) -> Result<Duration, Failure> {
+        match self.number("timeout_ms")?.unwrap_or(0) {
+            time @ 0..=MAX_WAIT_MS => Ok(Duration::from_millis(time)),
+            _ => Err(Failure::invalid(format!("'timeout_ms' is at most {MAX_WAIT_MS}"))),
         }
     }
 }

@@ -15,7 +15,7 @@ mod wire;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use mtty::line::{Character, Line, LoopbackPlug, Sent};
+use mtty::line::{Character, Line, LoopbackPlug, Room, Sent};
 use mtty::uart::{Interrupt, Timer, Uart};
 
 use bits::*;
@@ -108,7 +108,7 @@ impl Default for Wire {
 }
 
 impl Line for Wire {
-    fn transmit(&mut self, sent: Character, _room: bool) -> Sent {
+    fn transmit(&mut self, sent: Character, _room: Room) -> Sent {
         if self.sent.len() >= self.room {
             return Sent::Held;
         }
@@ -120,7 +120,7 @@ impl Line for Wire {
         self.arriving.pop_front()
     }
 
-    fn modem(&mut self, outputs: u8) -> u8 {
+    fn modem(&mut self, outputs: u8, _across: u8) -> u8 {
         self.outputs = outputs;
         self.inputs
     }

@@ -40,7 +40,7 @@ fn an_echo_with_one_place_loses_nothing() {
     /// Takes a character only when it has handed the last one back.
     struct Echo(Option<Character>);
     impl Line for Echo {
-        fn transmit(&mut self, sent: Character, _room: bool) -> Sent {
+        fn transmit(&mut self, sent: Character, _room: Room) -> Sent {
             if self.0.is_some() {
                 return Sent::Held;
             }
@@ -64,7 +64,7 @@ fn an_echo_with_one_place_loses_nothing() {
 fn a_line_that_sends_back_without_room_overruns() {
     struct Careless;
     impl Line for Careless {
-        fn transmit(&mut self, _sent: Character, _room: bool) -> Sent {
+        fn transmit(&mut self, _sent: Character, _room: Room) -> Sent {
             Sent::Back
         }
     }
@@ -166,12 +166,72 @@ fn a_break_goes_out_as_one_character_in_its_turn() {
 }
 
 #[test]
+fn characters_that_are_held_when_a_break_begins_go_before_it() {
+    for (fcr, held) in [(0x00, 1), (0x01, 16)] {
+        let mut port = Port::with_wire();
+        port.write(FCR, fcr);
+        port.write(LCR, WLS_8);
+        port.line.room = 0;
+        port.write_all(THR, 1..=held);
+        port.write(LCR, WLS_8 | SET_BREAK);
+        port.write(THR, 0xaa);
+        port.write(LCR, WLS_8);
+        assert_eq!(port.read(LSR), 0);
+        port.line.room = usize::from(held);
+        port.poll();
+        assert_eq!(port.read(LSR), THRE | TEMT);
+        port.write(THR, 0xbb);
+        assert_eq!(port.read(LSR), 0, "behind the break");
+        port.line.room = 99;
+        port.poll();
+        let before = (1..=held).map(Character::from);
+        assert_eq!(
+            port.line.sent,
+            Vec::from_iter(before.chain([Character::BREAK, 0xbb.into()])),
+            "what was written during the break is lost"
+        );
+    }
+}
+
+#[test]
+fn a_break_that_begins_while_one_is_held_is_the_same_one() {
+    let mut port = Port::with_wire();
+    port.write(FCR, 0x01);
+    port.line.room = 0;
+    for data in [1, 2, 3] {
+        port.write(LCR, WLS_8 | SET_BREAK);
+        port.write(LCR, WLS_8);
+        port.write(THR, data);
+    }
+    port.line.room = 99;
+    port.poll();
+    assert_eq!(port.line.sent, [Character::BREAK, 1.into(), 2.into(), 3.into()]);
+    port.write(LCR, WLS_8 | SET_BREAK);
+    assert_eq!(port.line.sent.len(), 5, "the next one is another");
+}
+
+#[test]
+fn clearing_the_transmitter_leaves_the_break() {
+    let mut port = Port::with_wire();
+    port.write(FCR, 0x01);
+    port.line.room = 0;
+    port.write_all(THR, [1, 2, 3]);
+    port.write(LCR, WLS_8 | SET_BREAK);
+    port.write(LCR, WLS_8);
+    port.write(FCR, 0x05);
+    port.write(THR, 4);
+    port.line.room = 99;
+    port.poll();
+    assert_eq!(port.line.sent, [Character::BREAK, 4.into()]);
+}
+
+#[test]
 fn no_character_overtakes_a_break_that_is_held() {
     /// Takes characters at any time, a break only when told.
     #[derive(Default)]
     struct Slow(bool, Vec<Character>);
     impl Line for Slow {
-        fn transmit(&mut self, sent: Character, _room: bool) -> Sent {
+        fn transmit(&mut self, sent: Character, _room: Room) -> Sent {
             if sent.is_break() && !self.0 {
                 return Sent::Held;
             }
@@ -206,6 +266,38 @@ fn with_afe_rts_falls_while_the_receiver_is_full() {
     assert_eq!(port.line.outputs, DTR);
     port.read(RBR);
     assert_eq!(port.line.outputs, DTR | RTS);
+}
+
+#[test]
+fn a_line_that_waits_for_rts_goes_on_as_soon_as_afe_turns_it_on() {
+    /// Sends 1, 2, 3 ... while RTS is on.
+    struct Polite(u8, u8);
+    impl Line for Polite {
+        fn receive(&mut self) -> Option<Character> {
+            if self.1 & RTS == 0 {
+                return None;
+            }
+            self.0 += 1;
+            Some(self.0.into())
+        }
+        fn modem(&mut self, outputs: u8, _across: u8) -> u8 {
+            self.1 = outputs;
+            CTS
+        }
+    }
+    for (fcr, depth) in [(0x00, 1), (0x01, 16)] {
+        let mut port = Port { uart: Uart::new(), line: Polite(0, 0) };
+        port.write(FCR, fcr);
+        port.write(MCR, AFE | RTS);
+        assert_eq!((port.line.0, port.line.1), (depth, 0), "full, and RTS off");
+        for data in 1..=100 {
+            assert_eq!(port.read(RBR), data);
+            assert_eq!((port.line.0, port.line.1), (depth + data, 0), "full again");
+        }
+        port.write(MCR, 0);
+        port.read(RBR);
+        assert_eq!(port.line.0, depth + 100, "RTS is off for good");
+    }
 }
 
 #[test]

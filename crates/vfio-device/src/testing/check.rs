@@ -198,6 +198,9 @@ struct Counted {
 }
 
 impl VfioDevice for Counted {
+    fn start(&mut self, cx: &mut Context) {
+        self.inner.start(cx);
+    }
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8], cx: &mut Context) {
         self.inner.region_read(region, offset, data, cx);
     }

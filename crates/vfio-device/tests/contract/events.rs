@@ -1,14 +1,16 @@
 #![cfg(test)]
 //! Timers and sources: what wakes a device.
 
+use std::os::fd::OwnedFd;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use vfio_device::{
-    Context, Device, Errno, Interest, Plane, SharedMemory, SourceId, Vfio, VfioDevice,
+    BarKind, Context, Device, Errno, Interest, OpenMode, Plane, Region, SharedMemory, Source,
+    SourceId, Vfio, VfioDevice,
 };
 
-use crate::support::{Call, Log, Probe, event, opened, plain, signal};
+use crate::support::{Call, Log, Probe, event, no_registers, opened, plain, signal};
 
 const SOON: Duration = Duration::from_secs(1);
 
@@ -123,6 +125,77 @@ fn a_reset_stops_the_timers_before_the_device_hears_of_it() {
     device.reset();
     device.reset();
     assert_eq!([running.recv(), running.recv()], [Ok(false); 2]);
+}
+
+#[test]
+fn a_reset_leaves_the_timers_that_last_and_starting_one_anew_decides_again() {
+    let start = |cx: &mut Context| {
+        (1..=2).for_each(|id| cx.timers.start_lasting(id, SOON));
+        cx.timers.start(2, SOON);
+        cx.timers.start(3, SOON);
+        cx.timers.start_lasting(3, SOON);
+        cx.timers.start_lasting(4, SOON);
+        cx.timers.stop(4);
+    };
+    let mut first = Some(start);
+    let act = move |cx: &mut Context| _ = first.take().map(|start| start(cx));
+    let (mut device, log) = device(act, |_, _| ());
+    device.reset();
+    device.reset();
+    log.take();
+    device.run_timers(Instant::now() + SOON * 5);
+    assert_eq!(log.take(), ["timer 1", "timer 3"]);
+    assert_eq!(device.next_timer(), None);
+}
+
+/// Says when it is started, opened and released, and watches and times from the start.
+struct Starting(Log, Option<OwnedFd>);
+impl VfioDevice for Starting {
+    no_registers!();
+    fn start(&mut self, cx: &mut Context) {
+        self.0.add("start");
+        cx.timers.start(1, SOON);
+        self.1.take().into_iter().for_each(|fd| cx.sources.watch(2, fd, Interest::READ));
+    }
+    fn open(&mut self, _: &mut Context) -> Result<(), Errno> {
+        self.0.add("open");
+        Ok(())
+    }
+    fn timer(&mut self, id: u32, _: &mut Context) {
+        self.0.add(format!("timer {id}"));
+    }
+    fn release(self: Box<Self>) {
+        self.0.add("release");
+    }
+}
+
+#[test]
+fn a_device_starts_once_before_anybody_can_open_it_and_is_woken_from_then_on() {
+    let log = Log::default();
+    let it = Starting(log.clone(), Some(event().1));
+    let mut device = Vfio::new().alloc(|_| Ok((plain(), Box::new(it)))).unwrap();
+    assert_eq!(log.take(), ["start"]);
+    let watched: Vec<_> = device.sources().iter().map(Source::id).collect();
+    assert_eq!(watched, [SourceId::Device(2)]);
+    device.run_timers(device.next_timer().unwrap());
+    assert_eq!(log.take(), ["timer 1"]);
+    device.register().unwrap();
+    for _ in 0..2 {
+        device.open(OpenMode::Exclusive).unwrap();
+        device.close();
+    }
+    device.reset();
+    drop(device);
+    assert_eq!(log.take(), ["open", "open", "release"]);
+}
+
+#[test]
+fn a_device_that_cannot_be_made_does_not_start() {
+    let log = Log::default();
+    let it = Box::new(Starting(log.clone(), None));
+    let impossible = plain().bar(9, BarKind::Io, Region::trapped(8));
+    Vfio::new().alloc(|_| Ok((impossible, it))).unwrap_err();
+    assert_eq!(log.take(), ["release"]);
 }
 
 #[test]

@@ -1,0 +1,350 @@
+//! Sockets: those who come to us, and those whom we go to. One peer at a time.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::PollFlags;
+use rustix::event::epoll::EventFlags;
+use rustix::io::Errno;
+use rustix::net::{
+    RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, accept_with, recv, send, shutdown,
+    sockopt,
+};
+
+use super::{End, Events, Sent, Wants};
+use crate::poller::{Poller, Watched, poll_now};
+use crate::socket_path::{SocketFile, address, listen_at};
+use crate::spec::Role;
+use crate::{Event, OpenError, sockets};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 16;
+/// Peers that have left behind what the card has no room for yet, at most.
+const MAX_LEFT: usize = 16;
+/// Without descriptors to be had nobody is let in for this long.
+const BREATH: Duration = Duration::from_millis(100);
+
+const DOOR: u64 = 0;
+const CALL: u64 = 1;
+const PEER: u64 = 2;
+
+/// Where to connect to.
+#[derive(Debug)]
+pub(crate) enum Target {
+    Unix(SocketAddrUnix),
+    /// Addresses of a host, and the one whose turn it is.
+    Tcp(Vec<SocketAddr>, usize),
+}
+
+#[derive(Debug)]
+enum Side {
+    Server {
+        socket: Watched,
+        /// Not before then.
+        closed_until: Option<Instant>,
+        knocked: bool,
+        _file: Option<SocketFile>,
+    },
+    Client {
+        target: Target,
+        pause: Option<Duration>,
+        call: Option<Watched>,
+        due: Option<Instant>,
+    },
+}
+
+#[derive(Debug)]
+struct Peer {
+    socket: Watched,
+    /// It sends no more, or is not there at all.
+    half_closed: bool,
+    /// What it sent has been read.
+    is_read: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Stream {
+    side: Side,
+    peer: Option<Peer>,
+    /// Peers that have gone, with input that nobody had room for: all of it has arrived.
+    left: VecDeque<OwnedFd>,
+    gave_up: bool,
+    /// TCP, and with small packets at once.
+    tcp: Option<bool>,
+    address: String,
+    poller: Poller,
+}
+
+impl Stream {
+    pub(crate) fn unix(path: &Path, role: Role, poller: &Poller) -> Result<Self, OpenError> {
+        match role {
+            Role::Server { .. } => {
+                let (socket, file) = listen_at(path, BACKLOG)?;
+                let name = file.path().display().to_string();
+                Ok(Self::server(socket, Some(file), None, name, poller))
+            }
+            Role::Client { reconnect } => {
+                let name = path.display().to_string();
+                Self::client(Target::Unix(address(path)?), reconnect, None, name, poller)
+            }
+        }
+    }
+
+    pub(crate) fn tcp(
+        host: &str,
+        port: &str,
+        role: Role,
+        nodelay: bool,
+        poller: &Poller,
+    ) -> Result<Self, OpenError> {
+        let found = sockets::resolve(host, port)?;
+        match role {
+            Role::Server { .. } => {
+                let (socket, name) = sockets::listen_on(&found, BACKLOG)?;
+                Ok(Self::server(socket, None, Some(nodelay), name, poller))
+            }
+            Role::Client { reconnect } => {
+                let name = found.first().map(SocketAddr::to_string).unwrap_or_default();
+                Self::client(Target::Tcp(found, 0), reconnect, Some(nodelay), name, poller)
+            }
+        }
+    }
+
+    fn server(
+        socket: OwnedFd,
+        file: Option<SocketFile>,
+        tcp: Option<bool>,
+        address: String,
+        poller: &Poller,
+    ) -> Self {
+        let socket = Watched::new(socket, DOOR, poller);
+        let side = Side::Server { socket, closed_until: None, knocked: false, _file: file };
+        Self {
+            side,
+            peer: None,
+            left: VecDeque::new(),
+            gave_up: false,
+            tcp,
+            address,
+            poller: poller.clone(),
+        }
+    }
+
+    fn client(
+        target: Target,
+        pause: Option<Duration>,
+        tcp: Option<bool>,
+        address: String,
+        poller: &Poller,
+    ) -> Result<Self, OpenError> {
+        let found = match pause {
+            Some(_) => None,
+            None => Some(sockets::connect_now(&target, &address)?),
+        };
+        let due = pause.map(|_| Instant::now());
+        let side = Side::Client { target, pause, call: None, due };
+        let mut stream = Self {
+            side,
+            peer: None,
+            left: VecDeque::new(),
+            gave_up: false,
+            tcp,
+            address,
+            poller: poller.clone(),
+        };
+        if let Some(socket) = found {
+            stream.welcome(socket, &mut Events::default());
+        }
+        Ok(stream)
+    }
+
+    fn welcome(&mut self, socket: OwnedFd, events: &mut Events) {
+        if let Some(nodelay) = self.tcp
+            && let Err(error) = sockopt::set_tcp_nodelay(&socket, nodelay)
+        {
+            log::debug!("{}: TCP_NODELAY: {error}", self.address);
+        }
+        let socket = Watched::new(socket, PEER, &self.poller);
+        self.peer = Some(Peer { socket, half_closed: false, is_read: false });
+        events.push(Event::Connected);
+    }
+
+    /// The peer goes; what it has sent stays to be read.
+    fn part(&mut self, events: &mut Events) {
+        let Some(peer) = self.peer.take() else { return };
+        events.push(Event::Disconnected);
+        // It reads to the end, whatever becomes of what it sent. It may have gone long ago: then this fails.
+        let _ = shutdown(&peer.socket, Shutdown::Write);
+        if !peer.is_read {
+            if self.left.len() == MAX_LEFT {
+                if !self.gave_up {
+                    self.gave_up = true;
+                    log::warn!("{}: input of clients that have left is given up", self.address);
+                }
+                self.left.pop_front();
+            }
+            self.left.push_back(peer.socket.into_fd());
+        }
+        if let Side::Client { pause, due, .. } = &mut self.side {
+            *due = pause.map(|pause| Instant::now() + pause);
+        }
+    }
+
+    /// Lets one in, if there is one.
+    fn accept(&mut self, events: &mut Events, now: Instant) {
+        let Side::Server { socket, closed_until, knocked, .. } = &mut self.side else { return };
+        *closed_until = closed_until.filter(|until| *until > now);
+        if !*knocked || self.peer.is_some() {
+            return;
+        }
+        *knocked = false;
+        match accept_with(&*socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(socket) => self.welcome(socket, events),
+            Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => (),
+            Err(error) => {
+                log::warn!("{}: cannot let a client in: {error}", self.address);
+                *closed_until = Some(now + BREATH);
+            }
+        }
+    }
+
+    /// Goes to whom we are to connect to, if it is time.
+    fn call(&mut self, events: &mut Events, now: Instant) {
+        let Side::Client { target, call, due, pause } = &mut self.side else { return };
+        if call.is_some() || due.is_none_or(|due| due > now) {
+            return;
+        }
+        match sockets::connect_to(target) {
+            Ok((socket, true)) => {
+                *due = None;
+                self.welcome(socket, events);
+            }
+            Ok((socket, false)) => {
+                *due = None;
+                let mut socket = Watched::new(socket, CALL, &self.poller);
+                socket.watch(EventFlags::OUT);
+                *call = Some(socket);
+            }
+            Err(error) => {
+                log::debug!("{}: cannot connect: {error}", self.address);
+                *due = pause.map(|pause| now + pause);
+            }
+        }
+    }
+
+    /// A call has been answered, or refused.
+    fn answered(&mut self, events: &mut Events, now: Instant) {
+        let Side::Client { call, due, pause, .. } = &mut self.side else { return };
+        let Some(socket) = call.take() else { return };
+        match sockopt::socket_error(&socket) {
+            Ok(Ok(())) => self.welcome(socket.into_fd(), events),
+            _ => *due = pause.map(|pause| now + pause),
+        }
+    }
+}
+
+impl End for Stream {
+    fn is_connected(&self) -> bool {
+        self.peer.is_some()
+    }
+
+    fn send(&mut self, bytes: &[u8], events: &mut Events) -> Sent {
+        let Some(peer) = &self.peer else { return Sent::Gone };
+        let sent = Sent::from(send(&peer.socket, bytes, SendFlags::NOSIGNAL | SendFlags::DONTWAIT));
+        if sent == Sent::Gone {
+            self.part(events);
+        }
+        sent
+    }
+
+    fn receive(&mut self, into: &mut [u8], events: &mut Events) -> usize {
+        while let Some(socket) = self.left.front() {
+            match recv(socket, &mut *into, RecvFlags::DONTWAIT) {
+                Ok((count, _)) if count != 0 => return count,
+                _ => drop(self.left.pop_front()),
+            }
+        }
+        let Some(peer) = &mut self.peer else { return 0 };
+        if peer.is_read {
+            return 0;
+        }
+        match recv(&peer.socket, into, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => {
+                peer.is_read = true;
+                peer.half_closed = true;
+                0
+            }
+            Ok((count, _)) => count,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Err(_) => {
+                peer.is_read = true;
+                self.part(events);
+                0
+            }
+        }
+    }
+
+    fn happened(&mut self, key: u64, flags: EventFlags, events: &mut Events, now: Instant) {
+        match (key, &mut self.side) {
+            (DOOR, Side::Server { knocked, .. }) => *knocked = true,
+            (CALL, _) => self.answered(events, now),
+            (PEER, _) if flags.contains(EventFlags::ERR) => self.part(events),
+            (PEER, _) if flags.intersects(EventFlags::HUP | EventFlags::RDHUP) => {
+                if let Some(peer) = &mut self.peer {
+                    peer.half_closed = true;
+                }
+            }
+            _ => (),
+        }
+    }
+
+    fn turn(&mut self, events: &mut Events, now: Instant) {
+        self.accept(events, now);
+        self.call(events, now);
+    }
+
+    fn watch(&mut self, wants: Wants) {
+        if let Side::Server { socket, closed_until, .. } = &mut self.side {
+            let open = self.peer.is_none() && closed_until.is_none();
+            socket.watch(if open { EventFlags::IN } else { EventFlags::empty() });
+        }
+        if let Some(peer) = &mut self.peer {
+            let mut flags = EventFlags::empty();
+            flags.set(EventFlags::IN, wants.input && !peer.is_read);
+            flags.set(EventFlags::OUT, wants.output);
+            flags.set(EventFlags::RDHUP, !peer.half_closed);
+            peer.socket.watch(flags);
+        }
+    }
+
+    fn next_timer(&self, wants: Wants) -> Option<Instant> {
+        if wants.input && !self.left.is_empty() {
+            return Some(Instant::now());
+        }
+        match &self.side {
+            Side::Server { closed_until, .. } => *closed_until,
+            Side::Client { due, .. } => *due,
+        }
+    }
+
+    fn is_half_closed(&mut self) -> bool {
+        let Some(peer) = &mut self.peer else { return false };
+        // A UNIX socket whose peer is gone takes nothing. TCP takes, and what it took is lost.
+        if self.tcp.is_some() && !peer.half_closed {
+            let found = poll_now(peer.socket.as_fd(), PollFlags::RDHUP);
+            peer.half_closed = found.intersects(PollFlags::RDHUP | PollFlags::HUP);
+        }
+        peer.half_closed
+    }
+
+    fn finish(&mut self, events: &mut Events) {
+        self.part(events);
+    }
+
+    fn address(&self) -> Option<String> {
+        Some(self.address.clone())
+    }
+}

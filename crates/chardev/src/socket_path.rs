@@ -1,0 +1,1 @@
+../../vfio-user-server/src/socket_path.rs

@@ -1,0 +1,130 @@
+//! Addresses, and sockets that come and go to them.
+
+use std::io;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, bind, connect, getsockname, listen, socket_with,
+    sockopt,
+};
+
+use crate::OpenError;
+use crate::end::Target;
+
+/// How long to wait, when the end is opened, for each address of a host that must be there.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The addresses of a host, in the system's order. May wait for a name server.
+pub(crate) fn resolve(host: &str, port: &str) -> Result<Vec<SocketAddr>, OpenError> {
+    let fail = |error| OpenError::Resolve { host: host.into(), port: port.into(), error };
+    let number = match port.parse::<u16>() {
+        Ok(number) => number,
+        Err(_) => service(port).ok_or_else(|| {
+            fail(io::Error::new(io::ErrorKind::NotFound, "no such TCP service in /etc/services"))
+        })?,
+    };
+    let found: Vec<_> = (host, number).to_socket_addrs().map_err(fail)?.collect();
+    if found.is_empty() {
+        return Err(fail(io::ErrorKind::NotFound.into()));
+    }
+    Ok(found)
+}
+
+/// The port of a service's name.
+fn service(name: &str) -> Option<u16> {
+    let services = std::fs::read_to_string("/etc/services").ok()?;
+    services.lines().find_map(|line| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let (official, port) = (words.next()?, words.next()?);
+        let number = port.strip_suffix("/tcp")?.parse().ok()?;
+        (official == name || words.any(|alias| alias == name)).then_some(number)
+    })
+}
+
+fn tcp_socket(address: &SocketAddr) -> Result<OwnedFd, Errno> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(family, SocketType::STREAM, flags, None)
+}
+
+/// Listens on the first of the addresses that can be had; answers the socket, and the address with its port.
+pub(crate) fn listen_on(
+    addresses: &[SocketAddr],
+    backlog: i32,
+) -> Result<(OwnedFd, String), OpenError> {
+    let attempt = |address: &SocketAddr| -> Result<(OwnedFd, String), Errno> {
+        let socket = tcp_socket(address)?;
+        // Else the port could not be had again until connections of yesterday are forgotten.
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+        bind(&socket, address)?;
+        listen(&socket, backlog)?;
+        let bound = getsockname(&socket)?;
+        let name = SocketAddr::try_from(bound).map(|bound| bound.to_string());
+        Ok((socket, name.unwrap_or_else(|_| address.to_string())))
+    };
+    let mut last = None;
+    for address in addresses {
+        match attempt(address) {
+            Ok(done) => return Ok(done),
+            Err(error) => last = Some((address, error)),
+        }
+    }
+    let (address, error) = last.map_or((String::new(), Errno::ADDRNOTAVAIL), |(address, error)| {
+        (address.to_string(), error)
+    });
+    Err(OpenError::Bind { address, error: error.into() })
+}
+
+/// A socket to `target`, and whether it is connected already; if not, it says so by being writable.
+pub(crate) fn connect_to(target: &mut Target) -> Result<(OwnedFd, bool), Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (socket, done) = match target {
+        Target::Unix(address) => {
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+            let done = connect(&socket, &*address);
+            (socket, done)
+        }
+        Target::Tcp(addresses, next) => {
+            let address = addresses.get(*next % addresses.len().max(1)).ok_or(Errno::INVAL)?;
+            *next = next.wrapping_add(1);
+            let socket = tcp_socket(address)?;
+            let done = connect(&socket, address);
+            (socket, done)
+        }
+    };
+    match done {
+        Ok(()) => Ok((socket, true)),
+        Err(Errno::INPROGRESS) => Ok((socket, false)),
+        Err(error) => Err(error),
+    }
+}
+
+/// A connection that must be had now.
+pub(crate) fn connect_now(target: &Target, name: &str) -> Result<OwnedFd, OpenError> {
+    let fail = |error| OpenError::Connect { address: name.into(), error };
+    match target {
+        Target::Unix(address) => {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+                .map_err(|error| fail(error.into()))?;
+            connect(&socket, address).map_err(|error| fail(error.into()))?;
+            Ok(socket)
+        }
+        Target::Tcp(addresses, _) => {
+            let mut last = io::ErrorKind::NotFound.into();
+            for address in addresses {
+                match TcpStream::connect_timeout(address, PATIENCE) {
+                    Ok(socket) => {
+                        socket.set_nonblocking(true).map_err(fail)?;
+                        return Ok(socket.into());
+                    }
+                    Err(error) => last = error,
+                }
+            }
+            Err(fail(last))
+        }
+    }
+}

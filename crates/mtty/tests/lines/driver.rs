@@ -1,0 +1,173 @@
+//! What a driver pays for a character, in accesses and interrupts: one that does as Linux's 8250 does.
+
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use vfio_device::{IrqAction, IrqData};
+
+use super::*;
+
+/// Characters that it reads before it looks at other things, and that it stores at most once THRE is on.
+const MOST_READ: usize = 256;
+const BURST: usize = 16;
+const BYTES: usize = 1 << 16;
+
+struct Driver {
+    card: Harness,
+    to_send: VecDeque<u8>,
+    received: Vec<u8>,
+    accesses: usize,
+    interrupts: usize,
+}
+
+impl Driver {
+    /// As the driver leaves the port when it is opened: trigger level 8, interrupts on.
+    fn new(line: Box<dyn Line>) -> Self {
+        let card = card(vec![line]);
+        let (to_send, received) = Default::default();
+        let mut it = Self { card, to_send, received, accesses: 0, interrupts: 0 };
+        set_divisor(&mut it.card, 0, 1, WLS_8);
+        for (register, value) in [(FCR, 0x81), (MCR, DTR | RTS | OUT2), (IER, ERBFI | ELSI)] {
+            store(&mut it.card, 0, register, value);
+        }
+        it
+    }
+
+    fn load(&mut self, register: u8) -> u8 {
+        self.accesses += 1;
+        load(&mut self.card, 0, register)
+    }
+
+    fn store(&mut self, register: u8, value: u8) {
+        self.accesses += 1;
+        store(&mut self.card, 0, register, value);
+    }
+
+    fn send(&mut self, data: impl IntoIterator<Item = u8>) {
+        self.to_send.extend(data);
+        self.store(IER, ERBFI | ELSI | ETBEI);
+    }
+
+    fn handle(&mut self) {
+        while self.load(IIR) & 1 == 0 {
+            let mut lsr = self.load(LSR);
+            for _ in 0..MOST_READ {
+                if lsr & (DR | BI) == 0 {
+                    break;
+                }
+                let data = self.load(RBR);
+                self.received.push(data);
+                lsr = self.load(LSR);
+            }
+            self.load(MSR);
+            if lsr & THRE != 0 && !self.to_send.is_empty() {
+                for data in Vec::from_iter(self.to_send.drain(..self.to_send.len().min(BURST))) {
+                    self.store(THR, data);
+                }
+                if self.to_send.is_empty() {
+                    self.store(IER, ERBFI | ELSI);
+                }
+            }
+        }
+    }
+
+    /// Serves interrupts, and lets time go by, until nothing comes any more.
+    fn run(&mut self) {
+        loop {
+            if self.card.fired(INTX, 0) != 0 {
+                self.interrupts += 1;
+                self.handle();
+                let data = IrqData::<std::array::IntoIter<OwnedFd, 0>>::None;
+                self.card.device().set_irqs(INTX, IrqAction::Unmask, 0..1, data).unwrap();
+            } else if self.card.skip_to_timer().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// The host's descriptor is ready.
+    fn wake(&mut self, interest: Interest) {
+        let id = self.card.device().sources().iter().next().unwrap().id();
+        self.card.device().source_ready(id, interest);
+    }
+}
+
+fn data(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at * 7 + at / 256) as u8).collect()
+}
+
+/// A line that is woken.
+fn far() -> Far {
+    Far::acting(|call, _, host| {
+        if call == "start" {
+            host.watch(0, UnixStream::pair().unwrap().0.into(), Interest::NONE);
+        }
+    })
+}
+
+#[test]
+fn a_long_input_is_one_interrupt_and_two_accesses_a_byte() {
+    let far = far();
+    let mut driver = Driver::new(far.boxed());
+    far.arrive(data(BYTES));
+    driver.wake(Interest::READ);
+    driver.run();
+    assert!(driver.received == data(BYTES));
+    assert_eq!(driver.interrupts, 1);
+    assert!(driver.accesses < BYTES * 202 / 100, "{}", driver.accesses);
+}
+
+#[test]
+fn pieces_that_come_apart_are_one_interrupt_each() {
+    for length in [1, 7, 8, 16, 100] {
+        let far = far();
+        let mut driver = Driver::new(far.boxed());
+        for piece in data(1000).chunks(length) {
+            far.arrive(piece.iter().copied());
+            driver.wake(Interest::READ);
+            driver.run();
+        }
+        assert!(driver.received == data(1000));
+        assert_eq!(driver.interrupts, 1000usize.div_ceil(length), "pieces of {length}");
+    }
+}
+
+#[test]
+fn a_long_output_is_one_interrupt_and_nineteen_accesses_for_sixteen_bytes() {
+    let far = far();
+    let mut driver = Driver::new(far.boxed());
+    driver.send(data(BYTES));
+    driver.run();
+    assert!(far.sent() == data(BYTES));
+    assert_eq!(driver.interrupts, 1);
+    assert!(driver.accesses <= BYTES * 19 / 16 + 8, "{}", driver.accesses);
+}
+
+#[test]
+fn a_host_that_takes_some_at_a_time_costs_one_interrupt_each_time() {
+    const TAKES: usize = 4096;
+    let far = far();
+    far.with(|it| it.room = 0);
+    let mut driver = Driver::new(far.boxed());
+    driver.send(data(BYTES));
+    driver.run();
+    let before = driver.interrupts;
+    for round in 1..=BYTES / TAKES {
+        far.with(|it| it.room = round * TAKES);
+        driver.wake(Interest::WRITE);
+        driver.run();
+        assert_eq!(far.sent().len(), round * TAKES);
+    }
+    assert!(far.sent() == data(BYTES));
+    assert_eq!((before, driver.interrupts - before), (1, BYTES / TAKES));
+}
+
+#[test]
+fn what_goes_round_by_the_plug_is_one_interrupt_too() {
+    let mut driver = Driver::new(plug());
+    driver.send(data(BYTES));
+    driver.run();
+    assert!(driver.received == data(BYTES));
+    assert!(driver.interrupts <= 2, "{}", driver.interrupts);
+    assert!(driver.accesses < BYTES * 33 / 10, "{}", driver.accesses);
+}

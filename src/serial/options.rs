@@ -1,0 +1,116 @@
+//! The options of an mtty, as the command line has them: what hangs on its ports.
+
+use chardev::{Backend, Spec};
+use mtty::line::{Line, Paced};
+
+use super::port::{self, Port};
+use super::wire::Wire;
+use crate::errors::without_numbers;
+
+/// The ports of a card, from the first on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ports {
+    names: &'static [&'static str],
+    /// As they were written, and what that means.
+    specs: Vec<Option<(String, Spec)>>,
+    pace: Option<bool>,
+}
+
+/// The lines of a card, and how to reach them.
+pub type Lines = (Vec<Box<dyn Line>>, Vec<Port>);
+
+impl Ports {
+    /// Those of a type of this name, if it has any.
+    pub fn of(kind: &str) -> Option<Self> {
+        let (names, count): (&'static [_], _) = match kind {
+            "mtty-1" => (&["serial0", "pace"], 1),
+            "mtty-2" => (&["serial0", "serial1", "pace"], 2),
+            _ => return None,
+        };
+        Some(Self { names, specs: vec![None; count], pace: None })
+    }
+
+    /// The options' names.
+    pub fn names(&self) -> &'static [&'static str] {
+        self.names
+    }
+
+    /// Sets an option, one of [`names`](Self::names).
+    ///
+    /// # Errors
+    /// A sentence that says what would be right.
+    pub fn set(&mut self, option: &str, value: &str) -> Result<(), String> {
+        let twice = || format!("option '{option}' is there twice");
+        let Some(number) = option.strip_prefix("serial").and_then(|it| it.parse::<usize>().ok())
+        else {
+            let pace = match value {
+                "on" => true,
+                "off" => false,
+                _ => return Err(format!("{option} is on or off, not '{value}'")),
+            };
+            return if self.pace.replace(pace).is_some() { Err(twice()) } else { Ok(()) };
+        };
+        let spec: Spec = value.parse().map_err(|error| format!("{option}: {error}"))?;
+        match self.specs.get_mut(number) {
+            Some(Some(_)) => Err(twice()),
+            Some(place) => {
+                *place = Some((value.into(), spec));
+                Ok(())
+            }
+            None => Err(format!("there is no port for '{option}'")),
+        }
+    }
+
+    /// Whether a card can be made with them, as far as that can be said without opening anything.
+    ///
+    /// # Errors
+    /// A sentence that says why not.
+    pub fn check(&self) -> Result<(), String> {
+        let is_crossover = |(_, spec): &&(String, Spec)| spec.backend == Backend::Crossover;
+        let given = || self.specs.iter().flatten();
+        if self.specs.len() == 1 && given().any(|it| is_crossover(&it)) {
+            return Err("serial0: crossover joins two ports, and mtty-1 has one; use mtty-2".into());
+        }
+        if given().any(|it| is_crossover(&it))
+            && let Some((text, _)) = given().find(|it| !is_crossover(it))
+        {
+            return Err(format!("crossover joins both ports: one of them cannot be '{text}'"));
+        }
+        let uses_stdio = given().filter(|(_, spec)| spec.backend == Backend::Stdio);
+        if uses_stdio.count() > 1 {
+            return Err("stdio can be had by one port only".into());
+        }
+        Ok(())
+    }
+
+    /// Whether one of them has this program's standard input and output.
+    pub fn use_stdio(&self) -> bool {
+        self.specs.iter().flatten().any(|(_, spec)| spec.backend == Backend::Stdio)
+    }
+
+    /// Opens all back ends.
+    ///
+    /// # Errors
+    /// A sentence that says what cannot be opened, and the way out.
+    pub fn open(&self) -> Result<Lines, String> {
+        let is_crossed =
+            self.specs.iter().flatten().any(|(_, spec)| spec.backend == Backend::Crossover);
+        let default = if is_crossed { "crossover" } else { "loopback" };
+        let (mut lines, mut ports) = (Vec::<Box<dyn Line>>::new(), Vec::new());
+        for (number, given) in self.specs.iter().enumerate() {
+            let failed = |error: &dyn std::fmt::Display| {
+                without_numbers(&format!("serial{number}: {error}"))
+            };
+            let (text, spec) = match given {
+                Some(given) => given.clone(),
+                None => (default.into(), default.parse().map_err(|error| failed(&error))?),
+            };
+            let (port, orders) = port::pair().map_err(|error| failed(&error))?;
+            let wire = Wire::open(text, &spec, orders).map_err(|error| failed(&error))?;
+            let line: Box<dyn Line> = Box::new(wire);
+            lines.push(if self.pace == Some(true) { Box::new(Paced::new(line)) } else { line });
+            ports.push(port);
+        }
+        Ok((lines, ports))
+    }
+}

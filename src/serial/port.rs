@@ -1,0 +1,87 @@
+//! How other threads reach a wire.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::time::Duration;
+use std::{fmt, io};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::wire::Wire;
+
+/// How long a wire may take to answer. It answers between two accesses of a guest.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Something to do for a wire.
+type Order = Box<dyn FnOnce(&mut Wire) + Send>;
+
+/// A port of a card that is on some loop.
+#[derive(Clone)]
+pub struct Port {
+    orders: Sender<Order>,
+    wake: Arc<OwnedFd>,
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port").field("wake", &self.wake).finish_non_exhaustive()
+    }
+}
+
+/// Why a wire has not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unheard {
+    /// It is no more.
+    Gone,
+    /// Its loop is busy with something else.
+    Late(Duration),
+}
+
+impl Port {
+    /// Has the wire do something, between two accesses of a guest.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&mut Wire) -> T + Send + 'static,
+    ) -> Result<T, Unheard> {
+        let (sender, receiver) = sync_channel(1);
+        let order = Box::new(move |wire: &mut Wire| {
+            let _ = sender.try_send(what(wire));
+        });
+        self.orders.send(order).map_err(|_| Unheard::Gone)?;
+        #[expect(clippy::host_endian_bytes, reason = "an eventfd counts in host order")]
+        let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+        receiver.recv_timeout(PATIENCE).map_err(|error| match error {
+            RecvTimeoutError::Disconnected => Unheard::Gone,
+            RecvTimeoutError::Timeout => Unheard::Late(PATIENCE),
+        })
+    }
+}
+
+/// The wire's end of it.
+pub(super) struct Orders {
+    orders: Receiver<Order>,
+    wake: Arc<OwnedFd>,
+}
+
+impl Orders {
+    /// The descriptor that can be read when there is something to do.
+    pub(super) fn wake(&self) -> io::Result<OwnedFd> {
+        self.wake.try_clone()
+    }
+
+    /// Forgets that there was something. Before what there is is looked at.
+    pub(super) fn calm(&self) {
+        let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
+    }
+
+    pub(super) fn next(&self) -> Option<Order> {
+        self.orders.try_recv().ok()
+    }
+}
+
+pub(super) fn pair() -> io::Result<(Port, Orders)> {
+    let (sender, orders) = channel();
+    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    Ok((Port { orders: sender, wake: Arc::clone(&wake) }, Orders { orders, wake }))
+}

@@ -1,0 +1,120 @@
+//! `send` and `expect`.
+
+use std::process::Stdio;
+
+use crate::card::{Card, LSR, error};
+
+#[test]
+fn wrong_words_are_refused() {
+    let card = Card::start(&["--serial0", "null"]);
+    for (verb, arguments, status, words) in [
+        ("expect", &["0", "(", "--timeout", "1s"][..], 2, "no regular expression: unclosed group"),
+        ("expect", &["0", "x", "--timeout", "1"], 2, "a time is a number with its unit"),
+        ("expect", &["7", "x"], 1, "EINVAL: vfio0 has no port 7, only 0 to 1"),
+        ("send", &["0", r"\q"], 2, r"'\q' is no escape: those are \n \r"),
+        ("send", &["0"], 2, "required"),
+    ] {
+        let output = card.ask(verb, arguments);
+        let text = error(&output);
+        assert_eq!(output.status.code(), Some(status), "{verb} {arguments:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains(words), "{verb} {arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn a_text_that_came_before_is_found_and_found_once() {
+    let mut card = Card::start(&["--serial0", "null"]);
+    card.send(0, b"boot\r\nlogin: ");
+    assert_eq!(card.tell("expect", &["0", "^login: $", "--timeout", "20s"]), "login: \n");
+    let output = card.ask("expect", &["0", "login: ", "--timeout", "50ms"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        error(&output),
+        "mdev-user: nothing that matches 'login: ' came from port 0 within 50ms: nothing came at all; see to the \
+         guest, or give it more --timeout\n"
+    );
+}
+
+#[test]
+fn what_comes_between_two_calls_is_not_missed() {
+    let mut card = Card::start(&["--serial0", "null"]);
+    card.send(0, b"one two ");
+    assert_eq!(card.tell("expect", &["0", "one"]), "one\n");
+    card.send(0, b"three\r\n");
+    for word in ["two", "three"] {
+        assert_eq!(card.tell("expect", &["0", word]), format!("{word}\n"));
+    }
+    // The port's own: the other one has sent nothing, and nothing of this is its.
+    let output = card.ask("expect", &["1", "one", "--timeout", "0ms"]);
+    assert!(error(&output).contains("nothing came at all"), "{}", error(&output));
+}
+
+#[test]
+fn a_time_out_says_what_came_instead_and_it_can_be_matched_still() {
+    let mut card = Card::start(&["--serial0", "null"]);
+    card.send(0, b"Kernel panic\r\n\x1b[31m");
+    let output = card.ask("expect", &["0", "login:", "--timeout", "100ms"]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    let expected = r#"within 100ms: what came is "Kernel panic\r\n\x1b[31m""#;
+    assert!(error(&output).trim_end().ends_with(expected), "{}", error(&output));
+    assert_eq!(card.tell("expect", &["0", "panic"]), "panic\n");
+}
+
+#[test]
+fn it_waits_for_a_text_that_comes_in_pieces() {
+    let mut card = Card::start(&["--serial0", "null"]);
+    let mut command = card.command("expect", &["0", "a+b", "--timeout", "20s"]);
+    let waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    for byte in b"xaab" {
+        card.send(0, &[*byte]);
+        card.tell("info", &[]);
+    }
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!((error(&output).as_str(), output.stdout), ("", b"aab\n".to_vec()));
+}
+
+#[test]
+fn more_than_is_kept_is_counted() {
+    let mut card = Card::start(&["--serial0", "null"]);
+    card.send(0, &[b'x'; 70_000]);
+    let output = card.ask("expect", &["0", "y", "--timeout", "0ms"]);
+    let text = error(&output);
+    assert!(text.contains("65536 bytes came, at last \"xxx"), "{text}");
+    assert!(text.contains("(4464 bytes before that are not kept any more)"), "{text}");
+}
+
+#[test]
+fn a_sent_text_arrives_with_its_escapes_and_the_command_waits_for_that() {
+    let mut card = Card::start(&["--serial0", "null"]);
+    let mut command = card.command("send", &["0", r"ls\n\x00\377 %s", "--timeout", "20s"]);
+    let sending = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    assert_eq!(card.hear(0, 8), b"ls\n\x00\xff %s");
+    let output = sending.wait_with_output().unwrap();
+    assert_eq!((error(&output).as_str(), output.status.code()), ("", Some(0)));
+}
+
+#[test]
+fn standard_input_is_sent_as_it_is() {
+    let mut card = Card::start(&["--serial0", "loopback", "--serial1", "null"]);
+    let bytes: Vec<u8> =
+        (0..20_000u32).map(|number| ((number * 7) >> 2).to_le_bytes()[0]).collect();
+    std::fs::write(card.path("script"), &bytes).unwrap();
+    let mut command = card.command("send", &["1", "-"]);
+    command.stdin(std::fs::File::open(card.path("script")).unwrap());
+    let sending = command.stderr(Stdio::piped()).spawn().unwrap();
+    assert_eq!(card.hear(1, 20_000), bytes);
+    assert!(sending.wait_with_output().unwrap().status.success());
+}
+
+#[test]
+fn what_the_guest_does_not_take_is_withdrawn_and_said() {
+    let mut card = Card::start(&["--serial0", "null"]);
+    let output = card.ask("send", &["0", &"x".repeat(40), "--timeout", "100ms"]);
+    assert_eq!(output.status.code(), Some(1));
+    let expected =
+        "mdev-user: the guest has taken 16 of 40 bytes within 100ms, the rest is withdrawn; ";
+    assert!(error(&output).starts_with(expected), "{}", error(&output));
+    assert_eq!(card.hear(0, 16), [b'x'; 16]);
+    assert_eq!(card.read(0, LSR) & 1, 0);
+}

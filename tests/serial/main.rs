@@ -1,0 +1,19 @@
+//! Serial ports on the host: what is on the line between a guest and whoever talks to it.
+#![cfg(test)]
+
+mod card;
+mod ends;
+mod expect;
+mod guest;
+mod lines;
+#[path = "../common/program.rs"]
+mod program;
+#[path = "../common/random.rs"]
+mod random;
+mod refusals;
+#[path = "../common/served.rs"]
+mod served;
+mod stdio;
+#[path = "../../crates/vfio-user-server/tests/common/client.rs"]
+mod vfio;
+mod volume;
