@@ -133,7 +133,7 @@ mod tests {
                 let (ours, theirs) = UnixStream::pair().unwrap();
                 clients.push(ours);
                 let id = event_loop.add(Endpoint::connected(device, theirs)).unwrap();
-                known.extend(Known::new(&event_loop, id, None));
+                known.extend(Known::new(&event_loop, id, None, Vec::new()));
             }
             drop(event_loop.remove(known[1].id));
             let handle = event_loop.handle();
