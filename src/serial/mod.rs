@@ -1,7 +1,8 @@
 //! What hangs on the ports of a serial card: back ends of the host, and the verbs that reach them.
 //!
-//! A [`Wire`] is a port's line. It lives in the device, on the device's loop. A [`Port`] is for everybody else: it sends the
-//! wire something to do, by a queue and an eventfd that the wire watches, and hears of the result by a channel.
+//! A [`Wire`](wire::Wire) is a port's line. It lives in the device, on the device's loop. A [`Port`] is for everybody
+//! else: it sends the wire something to do, by a queue and an eventfd that the wire watches, and hears of the result by a
+//! channel.
 
 mod escapes;
 mod incoming;
