@@ -38,25 +38,21 @@ pub(crate) fn create(
 pub(crate) fn why(path: &Path, error: &io::Error) -> String {
     let directory =
         path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = directory.display();
     match error.kind() {
-        io::ErrorKind::NotFound if !directory.exists() => {
-            format!("there is no directory {name}; make it, or use another path")
+        io::ErrorKind::NotFound if directory.exists() => {
+            "there is no such file; make it, or use another path".into()
         }
-        io::ErrorKind::NotFound => "there is no such file; make it, or use another path".into(),
-        io::ErrorKind::NotADirectory => format!("{name} is not a directory; use another path"),
         io::ErrorKind::IsADirectory => "it is a directory; name a file in it".into(),
         io::ErrorKind::InvalidFilename => "its name is too long; use a shorter one".into(),
         io::ErrorKind::PermissionDenied if path.exists() => {
             "you may not open it; use another path, or change its mode".into()
         }
-        io::ErrorKind::PermissionDenied => {
-            format!("you may not make files in {name}; use another directory")
-        }
         _ if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
             "it is a FIFO that nobody reads, or a socket; start its reader first, or use pipe:PATH"
                 .into()
         }
-        _ => format!("{error}; use another path"),
+        io::ErrorKind::WouldBlock => format!("{error}; use another path"),
+        // As against a socket.
+        _ => crate::socket_path::why(path, error),
     }
 }

@@ -59,7 +59,7 @@ pub enum ListenError {
 }
 
 /// What the system has against a socket at `path`, in words that help.
-fn why(path: &Path, error: &io::Error) -> String {
+pub(crate) fn why(path: &Path, error: &io::Error) -> String {
     let directory =
         path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = directory.display();

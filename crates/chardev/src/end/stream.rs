@@ -113,6 +113,11 @@ impl Stream {
         }
     }
 
+    fn new(side: Side, tcp: Option<bool>, address: String, poller: &Poller) -> Self {
+        let (peer, left, poller) = (None, VecDeque::new(), poller.clone());
+        Self { side, peer, left, gave_up: false, tcp, address, poller }
+    }
+
     fn server(
         socket: OwnedFd,
         file: Option<SocketFile>,
@@ -122,15 +127,7 @@ impl Stream {
     ) -> Self {
         let socket = Watched::new(socket, DOOR, poller);
         let side = Side::Server { socket, closed_until: None, knocked: false, _file: file };
-        Self {
-            side,
-            peer: None,
-            left: VecDeque::new(),
-            gave_up: false,
-            tcp,
-            address,
-            poller: poller.clone(),
-        }
+        Self::new(side, tcp, address, poller)
     }
 
     fn client(
@@ -146,15 +143,7 @@ impl Stream {
         };
         let due = pause.map(|_| Instant::now());
         let side = Side::Client { target, pause, call: None, due };
-        let mut stream = Self {
-            side,
-            peer: None,
-            left: VecDeque::new(),
-            gave_up: false,
-            tcp,
-            address,
-            poller: poller.clone(),
-        };
+        let mut stream = Self::new(side, tcp, address, poller);
         if let Some(socket) = found {
             stream.welcome(socket, &mut Events::default());
         }
