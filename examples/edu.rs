@@ -62,8 +62,6 @@ struct Registers {
 struct Edu {
     registers: Registers,
     buffer: SharedMemory,
-    /// Whether a client has had `buffer`.
-    is_used: bool,
 }
 
 impl Edu {
@@ -76,10 +74,7 @@ impl Edu {
             .intx()
             .msix(VECTORS, BarOffset { bar: 0, offset: 0x800 }, BarOffset { bar: 0, offset: 0xc00 })
             .capability(Capability::advanced_features()); // a guest can reset it
-        Ok((
-            description,
-            Box::new(Self { registers: Registers::default(), buffer, is_used: false }),
-        ))
+        Ok((description, Box::new(Self { registers: Registers::default(), buffer })))
     }
 
     fn load(&self, offset: u64) -> u32 {
@@ -183,7 +178,7 @@ impl VfioDevice for Edu {
     }
 
     fn open(&mut self, cx: &mut Context) -> Result<(), Errno> {
-        if std::mem::replace(&mut self.is_used, true) {
+        if cx.was_open() {
             self.buffer = SharedMemory::new("edu-buffer", BUFFER_SIZE.into())?;
             cx.replace_memory(2, self.buffer.clone())?;
         }

@@ -23,8 +23,6 @@ pub(crate) struct Card {
     dispi: Dispi,
     edid: EdidRegion,
     memory: SharedMemory,
-    /// Whether a client has had `memory`.
-    is_used: bool,
     /// What the registers described when it was last looked.
     mode: Option<Mode>,
     /// Rises when `mode` or `memory` changes.
@@ -49,7 +47,6 @@ impl Card {
             dispi: Dispi::new(memory.size()),
             edid: region,
             memory,
-            is_used: false,
             mode: None,
             generation: 0,
             mode_generation: 0,
@@ -187,14 +184,13 @@ impl VfioDevice for Card {
     /// Each client gets zeroes in a memory of its own. Not at close but here, so that the last picture of a guest that
     /// has ended can still be looked at.
     fn open(&mut self, cx: &mut Context) -> Result<(), Errno> {
-        if self.is_used {
+        if cx.was_open() {
             let memory = SharedMemory::new(MEMORY_NAME, self.memory.size())?;
             cx.replace_memory(BAR0, memory.clone())?;
             self.memory = memory;
             self.generation += 1;
             self.mode_generation += 1;
         }
-        self.is_used = true;
         Ok(())
     }
 }

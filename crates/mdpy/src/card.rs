@@ -13,15 +13,13 @@ const NAME: &str = "mdpy";
 pub(crate) struct Card {
     mode: Mode,
     memory: SharedMemory,
-    /// Whether a client has had `memory`.
-    is_used: bool,
     generation: u64,
 }
 
 impl Card {
     pub(crate) fn new(mode: Mode) -> Result<Self, Errno> {
         let memory = SharedMemory::new(NAME, mode.memory())?;
-        let card = Self { mode, memory, is_used: false, generation: 0 };
+        let card = Self { mode, memory, generation: 0 };
         card.paint()?;
         Ok(card)
     }
@@ -62,7 +60,7 @@ impl VfioDevice for Card {
 
     /// The picture persists, but not the memory that it lies in: whoever had the device before has that.
     fn open(&mut self, cx: &mut Context) -> Result<(), Errno> {
-        if std::mem::replace(&mut self.is_used, true) {
+        if cx.was_open() {
             let memory = self.memory.duplicate(NAME)?;
             cx.replace_memory(BAR0, memory.clone())?;
             self.memory = memory;

@@ -71,6 +71,7 @@ impl Device {
                 dma: Dma::new(built.does_dma),
                 regions: built.regions,
                 is_opening: false,
+                was_open: false,
             },
             controls: built.controls,
             is_pci,
@@ -133,6 +134,7 @@ impl Device {
                 self.publish_open_count();
                 return Err(errno);
             }
+            self.cx.was_open = true;
         }
         self.mode = mode;
         Ok(())

@@ -21,9 +21,16 @@ pub struct Context {
     pub(crate) regions: Vec<Region>,
     /// Whether `open` runs.
     pub(crate) is_opening: bool,
+    pub(crate) was_open: bool,
 }
 
 impl Context {
+    /// Whether the device has had a user before: in [`open`](VfioDevice::open), one before this. What is in memory that a
+    /// client maps is then known to that client, which keeps it.
+    pub fn was_open(&self) -> bool {
+        self.was_open
+    }
+
     /// From now on the mapped bytes of a region lie in `memory`. For a device that is opened again: whoever was handed the
     /// earlier memory keeps that, cannot see or disturb what is in the new one, and finds no byte in the old one as soon
     /// as nobody in this process has a clone of it.

@@ -180,6 +180,25 @@ fn memory_is_not_replaced_while_a_client_may_have_mapped_it() {
     device.close();
 }
 
+#[test]
+fn a_device_is_told_whether_it_has_had_a_user_and_one_that_was_refused_is_none() {
+    let memory = SharedMemory::new("test", 4096).unwrap();
+    let (sender, told) = std::sync::mpsc::channel();
+    let mut users = 0;
+    let mut device = opening(&memory, move |cx| {
+        users += 1;
+        sender.send(cx.was_open()).unwrap();
+        if users == 1 { Err(Errno::NOMEM) } else { Ok(()) }
+    });
+    assert_eq!(device.open(OpenMode::Exclusive), Err(Errno::NOMEM));
+    for _ in 0..3 {
+        device.open(OpenMode::Exclusive).unwrap();
+        device.reset();
+        device.close();
+    }
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [false, false, true, true]);
+}
+
 /// Bytes of memory that a file takes.
 fn populated(fd: &OwnedFd) -> u64 {
     File::from(fd.try_clone().unwrap()).metadata().unwrap().blocks() * 512
