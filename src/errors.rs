@@ -20,13 +20,6 @@ pub fn plain(error: &io::Error) -> String {
     }
 }
 
-/// A text about errors without any such number.
-pub fn without_numbers(text: &str) -> String {
-    let mut pieces = text.split(" (os error ");
-    let first = pieces.next().unwrap_or_default().to_owned();
-    pieces.fold(first, |out, piece| out + piece.split_once(')').map_or("", |(_, rest)| rest))
-}
-
 /// The kernel's name of an error.
 pub fn name(errno: Errno) -> String {
     match NAMES.iter().find(|(known, _)| *known == errno) {
@@ -65,7 +58,6 @@ mod tests {
         assert_eq!(describe(Errno::NOSPC), "ENOSPC: No space left on device");
         assert_eq!(describe(Errno::PIPE), "error 32: Broken pipe");
         assert_eq!(plain(&io::Error::other("as it is")), "as it is");
-        assert_eq!(without_numbers("a (os error 2); b (c) (os error 13)"), "a; b (c)");
     }
 
     #[test]

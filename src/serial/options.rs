@@ -5,7 +5,7 @@ use mtty::line::{Line, Paced};
 
 use super::port::{self, Port};
 use super::wire::Wire;
-use crate::errors::without_numbers;
+use crate::errors::plain;
 
 /// The ports of a card, from the first on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,14 +98,12 @@ impl Ports {
         let default = if is_crossed { "crossover" } else { "loopback" };
         let (mut lines, mut ports) = (Vec::<Box<dyn Line>>::new(), Vec::new());
         for (number, given) in self.specs.iter().enumerate() {
-            let failed = |error: &dyn std::fmt::Display| {
-                without_numbers(&format!("serial{number}: {error}"))
-            };
+            let failed = |error: &dyn std::fmt::Display| format!("serial{number}: {error}");
             let (text, spec) = match given {
                 Some(given) => given.clone(),
                 None => (default.into(), default.parse().map_err(|error| failed(&error))?),
             };
-            let (port, orders) = port::pair().map_err(|error| failed(&error))?;
+            let (port, orders) = port::pair().map_err(|error| failed(&plain(&error)))?;
             let wire = Wire::open(text, &spec, orders).map_err(|error| failed(&error))?;
             let line: Box<dyn Line> = Box::new(wire);
             lines.push(if self.pace == Some(true) { Box::new(Paced::new(line)) } else { line });

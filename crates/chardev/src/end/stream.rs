@@ -46,6 +46,8 @@ enum Side {
         /// Not before then.
         closed_until: Option<Instant>,
         knocked: bool,
+        /// Who could not be let in has been told of.
+        told: bool,
         _file: Option<SocketFile>,
     },
     Client {
@@ -126,7 +128,8 @@ impl Stream {
         poller: &Poller,
     ) -> Self {
         let socket = Watched::new(socket, DOOR, poller);
-        let side = Side::Server { socket, closed_until: None, knocked: false, _file: file };
+        let side =
+            Side::Server { socket, closed_until: None, knocked: false, told: false, _file: file };
         Self::new(side, tcp, address, poller)
     }
 
@@ -184,17 +187,24 @@ impl Stream {
 
     /// Lets one in, if there is one.
     fn accept(&mut self, events: &mut Events, now: Instant) {
-        let Side::Server { socket, closed_until, knocked, .. } = &mut self.side else { return };
+        let Side::Server { socket, closed_until, knocked, told, .. } = &mut self.side else {
+            return;
+        };
         *closed_until = closed_until.filter(|until| *until > now);
         if !*knocked || self.peer.is_some() {
             return;
         }
         *knocked = false;
         match accept_with(&*socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            Ok(socket) => self.welcome(socket, events),
+            Ok(socket) => {
+                *told = false;
+                self.welcome(socket, events);
+            }
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => (),
             Err(error) => {
-                log::warn!("{}: cannot let a client in: {error}", self.address);
+                if !std::mem::replace(told, true) {
+                    log::warn!("{}: cannot let a client in: {error}; trying again", self.address);
+                }
                 *closed_until = Some(now + BREATH);
             }
         }
