@@ -5,6 +5,7 @@ mod card;
 mod ends;
 mod expect;
 mod guest;
+mod leaving;
 mod lines;
 #[path = "../common/program.rs"]
 mod program;
