@@ -1,7 +1,10 @@
 //! The options of an mtty, as the command line has them: what hangs on its ports.
 
+use std::sync::Arc;
+
 use chardev::{Backend, Spec};
 use mtty::line::{Line, Paced};
+use signal_hook::consts::SIGXFSZ;
 
 use super::port::{self, Port};
 use super::wire::Wire;
@@ -93,6 +96,13 @@ impl Ports {
     /// # Errors
     /// A sentence that says what cannot be opened, and the way out.
     pub fn open(&self) -> Result<Lines, String> {
+        let writes =
+            |spec: &Spec| spec.log.is_some() || matches!(spec.backend, Backend::File { .. });
+        if self.specs.iter().flatten().any(|(_, spec)| writes(spec)) {
+            // Beyond the limit (ulimit -f) a file is to be full, and not the end of the program.
+            signal_hook::flag::register(SIGXFSZ, Arc::default())
+                .map_err(|error| format!("cannot catch SIGXFSZ: {}", plain(&error)))?;
+        }
         let is_crossed =
             self.specs.iter().flatten().any(|(_, spec)| spec.backend == Backend::Crossover);
         let default = if is_crossed { "crossover" } else { "loopback" };

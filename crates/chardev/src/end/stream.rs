@@ -16,7 +16,7 @@ use rustix::net::{
 
 use super::{End, Events, Sent, Wants};
 use crate::poller::{Poller, Watched, poll_now};
-use crate::socket_path::{SocketFile, address, listen_at};
+use crate::socket_path::{SocketFile, address, listen_at, plain};
 use crate::spec::Role;
 use crate::{Event, OpenError, sockets};
 
@@ -203,7 +203,8 @@ impl Stream {
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => (),
             Err(error) => {
                 if !std::mem::replace(told, true) {
-                    log::warn!("{}: cannot let a client in: {error}; trying again", self.address);
+                    let why = plain(&error.into());
+                    log::warn!("{}: cannot let a client in: {why}; trying again", self.address);
                 }
                 *closed_until = Some(now + BREATH);
             }
