@@ -5,8 +5,10 @@ use std::io::{self, Write};
 
 use vfio_device::Errno;
 
-/// Says what is wrong, in one line.
+/// Says what is wrong, in one line, whatever is in a path or a name.
 pub fn complain(what: impl Display) {
+    let what = what.to_string();
+    let what: String = what.chars().map(|it| if it.is_control() { '?' } else { it }).collect();
     // `eprintln!` would panic if nobody listens.
     let _ = writeln!(io::stderr(), "mdev-user: {what}");
 }

@@ -6,7 +6,8 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Command, CommandFactory};
+use clap::builder::PossibleValue;
+use clap::{Arg, Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
@@ -99,6 +100,9 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     }
 
     let mut rest = Roff::new();
+    if !is_program {
+        verbs(&mut rest, command);
+    }
     let (status, variables, files): (&[Entry], &[Entry], &[Entry]) = match command.get_name() {
         "mdev-user" => (&STATUS, &[LOG, RUNTIME], &[]),
         "serve" => (&STATUS_OF_SERVE, &[LOG], &[]),
@@ -134,6 +138,37 @@ fn options(man: &Man) -> Result<String, io::Error> {
     man.render_options_section(&mut page)?;
     let page = String::from_utf8(page).map_err(io::Error::other)?;
     Ok(page.replace("\n.br\n\n.br\n", "\n.sp\n"))
+}
+
+/// The verbs within a command, which have no pages of their own.
+fn verbs(page: &mut Roff, command: &Command) {
+    let mut verbs = command.get_subcommands().filter(|verb| verb.get_name() != "help").peekable();
+    if verbs.peek().is_some() {
+        page.control("SH", ["COMMANDS"]);
+    }
+    for verb in verbs {
+        let arguments = || verb.get_positionals().map(|it| (placeholder(it), it));
+        let names = arguments().map(|(name, _)| name);
+        let form: Vec<_> = std::iter::once(verb.get_name().to_owned()).chain(names).collect();
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+        page.control("TP", []).text([bold(form.join(" "))]).text([roman(format!("{about}."))]);
+        for (name, argument) in arguments() {
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            let values = argument.get_possible_values();
+            let values: Vec<_> = values.iter().map(PossibleValue::get_name).collect();
+            let values = match values.as_slice() {
+                [] => String::new(),
+                values => format!(" ({})", values.join(", ")),
+            };
+            page.control("br", []).text([bold(name), roman(format!(": {help}{values}."))]);
+        }
+    }
+}
+
+/// What stands for an argument.
+fn placeholder(argument: &Arg) -> String {
+    let name = argument.get_value_names().and_then(<[_]>::first).map(ToString::to_string);
+    name.unwrap_or_else(|| argument.get_id().as_str().to_uppercase())
 }
 
 fn entries(page: &mut Roff, title: &str, entries: &[Entry]) {

@@ -82,6 +82,7 @@ fn what_cannot_be_opened_ends_with_1_and_is_named() {
     for spec in [
         format!("unix:{}", path("taken")),
         format!("unix:{}", path("none/socket")),
+        format!("file:{}", path("no\nline/\x1b[31m")),
         format!("unix:{}", path(&long)),
         format!("unix:{}", path("")),
         format!("unix:{},server=off", path("none")),
