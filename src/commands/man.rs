@@ -56,6 +56,9 @@ const SOCKETS: Entry = (
 /// Its tables and rules of SPEC are a section of the pages: who has no more than the program needs them as well.
 const FAULTS: &str = include_str!("../../docs/faults.md");
 
+/// How their part of the help begins.
+const SERIAL_PORTS: &str = "Serial ports:";
+
 pub fn print(options: &cli::Man) -> Result<ExitCode, Box<dyn Error>> {
     let mut program = Cli::command().disable_help_subcommand(true); // it tells what the pages tell
     program.build(); // gives the commands their full names, and the options that all have
@@ -111,12 +114,13 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
         _ => (&STATUS, &[], &[]),
     };
     entries(&mut rest, "EXIT STATUS", status);
+    let after_help = command.get_after_help().map(|text| text.to_string()).unwrap_or_default();
     if matches!(command.get_name(), "serve" | "run") {
+        serial_ports(&mut rest, &after_help);
         faults(&mut rest);
     }
     entries(&mut rest, "ENVIRONMENT", variables);
     entries(&mut rest, "FILES", files);
-    let after_help = command.get_after_help().map(|text| text.to_string()).unwrap_or_default();
     examples_and_notes(&mut rest, &after_help);
     see_also(&mut rest, is_program.then_some(command));
     rest.to_writer(&mut page)?;
@@ -181,6 +185,17 @@ fn entries(page: &mut Roff, title: &str, entries: &[Entry]) {
     }
 }
 
+/// What the help says of them, line by line.
+fn serial_ports(page: &mut Roff, after_help: &str) {
+    let text = after_help.split("\n\n").find_map(|text| text.strip_prefix(SERIAL_PORTS));
+    let Some((first, rest)) = text.and_then(|text| text.split_once('\n')) else { return };
+    page.control("SH", ["SERIAL PORTS"]).text([roman(first.trim())]).control("nf", []);
+    for line in rest.lines() {
+        page.text([roman(line.strip_prefix("  ").unwrap_or(line))]);
+    }
+    page.control("fi", []);
+}
+
 fn faults(page: &mut Roff) {
     let intro = "What --fault takes: `ACTION[,OPTION=VALUE]...`. Numbers are decimal, or hexadecimal after `0x`.";
     page.control("SH", ["FAULTS"]).text(marked(intro));
@@ -220,9 +235,13 @@ fn marked(text: &str) -> Vec<Inline> {
 /// What stands below the help: examples as they are, and remarks.
 fn examples_and_notes(page: &mut Roff, after_help: &str) {
     let paragraphs = || after_help.split("\n\n");
-    // The exit status and the faults have sections of their own.
+    // The exit status, the ports and the faults have sections of their own.
     let notes: Vec<_> = paragraphs()
-        .filter(|text| !text.starts_with([' ', 'E']) && !text.starts_with("Faults:"))
+        .filter(|text| {
+            !text.starts_with([' ', 'E'])
+                && !text.starts_with("Faults:")
+                && !text.starts_with(SERIAL_PORTS)
+        })
         .flat_map(str::lines)
         .take_while(|line| !line.starts_with("Exit status"))
         .collect();

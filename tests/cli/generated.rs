@@ -31,6 +31,12 @@ fn the_page_of_serial_has_its_verbs_and_their_arguments() {
     ] {
         assert!(text.contains(line), "{line}: {text}");
     }
+    for command in ["serve", "run"] {
+        let text = page(&format!("mdev-user-{command}.1"), directory.path()).replace("\\-", "-");
+        let (_, section) = text.split_once(".SH \"SERIAL PORTS\"\n").unwrap();
+        assert!(section.contains("\npty[,path=LINK]  unix:PATH[,server=on|off]"), "{section}");
+        assert_eq!(text.matches("Serial ports:").count(), 0, "{text}");
+    }
     assert!(!page("mdev-user-send.1", directory.path()).contains(".SH COMMANDS"));
 }
 
