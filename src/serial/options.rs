@@ -106,6 +106,7 @@ impl Ports {
         let is_crossed =
             self.specs.iter().flatten().any(|(_, spec)| spec.backend == Backend::Crossover);
         let default = if is_crossed { "crossover" } else { "loopback" };
+        let paced = self.pace == Some(true);
         let (mut lines, mut ports) = (Vec::<Box<dyn Line>>::new(), Vec::new());
         for (number, given) in self.specs.iter().enumerate() {
             let failed = |error: &dyn std::fmt::Display| format!("serial{number}: {error}");
@@ -114,9 +115,9 @@ impl Ports {
                 None => (default.into(), default.parse().map_err(|error| failed(&error))?),
             };
             let (port, orders) = port::pair().map_err(|error| failed(&plain(&error)))?;
-            let wire = Wire::open(text, &spec, orders).map_err(|error| failed(&error))?;
+            let wire = Wire::open(text, &spec, paced, orders).map_err(|error| failed(&error))?;
             let line: Box<dyn Line> = Box::new(wire);
-            lines.push(if self.pace == Some(true) { Box::new(Paced::new(line)) } else { line });
+            lines.push(if paced { Box::new(Paced::new(line)) } else { line });
             ports.push(port);
         }
         Ok((lines, ports))

@@ -47,6 +47,8 @@ enum End {
 pub struct Wire {
     text: String,
     end: End,
+    /// Whoever has this line has it paced.
+    paced: bool,
     /// With a plug it is there for the log alone.
     chardev: Option<Chardev>,
     orders: Orders,
@@ -72,7 +74,12 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub(super) fn open(text: String, spec: &Spec, orders: Orders) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        text: String,
+        spec: &Spec,
+        paced: bool,
+        orders: Orders,
+    ) -> Result<Self, OpenError> {
         let end = match spec.backend {
             Backend::Loopback => End::Loopback,
             Backend::Crossover => End::Crossover,
@@ -90,6 +97,7 @@ impl Wire {
         Ok(Self {
             text,
             end,
+            paced,
             chardev,
             orders,
             burst: Vec::with_capacity(BURST_MOST),
@@ -117,6 +125,8 @@ impl Wire {
             spec: self.text.clone(),
             connected: host.map(Chardev::is_connected),
             address: host.and_then(Chardev::address),
+            peer: host.and_then(Chardev::peer),
+            paced: self.paced,
             outputs: self.outputs,
             inputs: self.inputs,
             overrides: self.overrides,

@@ -10,8 +10,8 @@ use rustix::event::PollFlags;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, accept_with, recv, send, shutdown,
-    sockopt,
+    RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, accept_with, getpeername, recv,
+    send, shutdown, sockopt,
 };
 
 use super::{End, Events, Sent, Wants};
@@ -342,6 +342,16 @@ impl End for Stream {
 
     fn finish(&mut self, events: &mut Events) {
         self.part(events);
+    }
+
+    fn peer(&self) -> Option<String> {
+        let socket = &self.peer.as_ref()?.socket;
+        if self.tcp.is_some() {
+            let address = SocketAddr::try_from(getpeername(socket).ok()??).ok()?;
+            return Some(address.to_string());
+        }
+        let process = sockopt::socket_peercred(socket).ok()?.pid;
+        Some(format!("pid {}", process.as_raw_nonzero()))
     }
 
     fn address(&self) -> Option<String> {
