@@ -161,10 +161,12 @@ fn in_place(text: &str, number: usize, directory: &tempfile::TempDir) -> String 
 }
 
 /// QEMU with these, and without anything else. It ends at once.
-fn qemu(tools: &Tools, options: &[(&str, String)]) -> Output {
+fn qemu(tools: &Tools, directory: &tempfile::TempDir, options: &[(&str, String)]) -> Output {
     let mut command: Command = tools.qemu().command();
     command.args(["-nodefaults", "-machine", "none", "-display", "none", "-monitor", "stdio"]);
     options.iter().for_each(|(option, value)| _ = command.arg(option).arg(value));
+    // A bare `logfile` makes one of the name `on`, wherever that is.
+    command.current_dir(directory.path());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // Whether it listens still is seen by the output.
@@ -184,7 +186,7 @@ fn the_real_qemu_takes_and_refuses_what_the_table_says() {
         }
     }
     // All that it takes, it takes at once.
-    let output = qemu(&tools, &all);
+    let output = qemu(&tools, &taken, &all);
     let (shown, complaint) =
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{complaint}");
@@ -202,7 +204,7 @@ fn the_real_qemu_takes_and_refuses_what_the_table_says() {
                 for (number, (option, value, ..)) in refused.iter().skip(half).step_by(2) {
                     let directory = directory();
                     let value = in_place(value, *number, &directory);
-                    let output = qemu(tools, &[(option, value.clone())]);
+                    let output = qemu(tools, &directory, &[(option, value.clone())]);
                     assert_eq!(output.status.code(), Some(1), "{option} {value}");
                 }
             });
