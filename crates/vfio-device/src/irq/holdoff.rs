@@ -99,8 +99,8 @@ impl Irqs {
     /// between INTx is not signalled for what the guest will find by itself, unless it pauses. At the end it is signalled
     /// at once if the level still holds.
     ///
-    /// A hint of the device's. Without it, and with one that is wrong, INTx is signalled all the same, up to a few
-    /// milliseconds late.
+    /// A hint of the device's, made from what a guest's driver is known to do. If one does otherwise, INTx is signalled all
+    /// the same: half a millisecond after its last access, or 32 ms late if its accesses do not end.
     pub fn set_in_service(&mut self, in_service: bool) {
         let ends = std::mem::replace(&mut self.holdoff.in_service, in_service) && !in_service;
         if ends && self.is_pci && self.holdoff.due().is_some() {
