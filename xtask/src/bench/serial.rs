@@ -217,8 +217,8 @@ fn counted(port: &Port, guest: &mut Guest, program: &Path) -> Result<Counts> {
     })
 }
 
-/// Accesses a byte, written and read, to a `pci-serial` that QEMU traces: what the driver needs on a UART that is as fast as
-/// it is. Those of the console, a few hundred, are among them.
+/// Accesses a byte, written and read, to a `pci-serial` that QEMU traces: what the driver needs on a UART that is as
+/// fast as it is. Those of the console, a few hundred, are among them.
 fn traced(tools: &Tools, probe: &[u8], far_end: FarEnd) -> Result<[f64; 2]> {
     let mut guest = Guest::builder(tools)
         .args(["-trace", "serial_read", "-trace", "serial_write"])
@@ -322,6 +322,7 @@ fn print_cost(ports: &[Port], rounds: f64, traced: [f64; 2]) {
         }
     }
     println!(
-        "\nPart of time: accesses a byte x the time of one load, of the time that the byte took. Bytes/wake: what the far\nend found each time it was woken."
+        "\nPart of time: accesses a byte x the time of one load, of the time that the byte took.\n\
+         Bytes/wake: what the far end found each time it was woken."
     );
 }
