@@ -224,8 +224,11 @@ fn a_screenshot_costs_the_loop_a_wake_up_for_each_question_and_nothing_else() {
     assert!(locks < SCREENSHOTS, "it waited for a lock {locks} times");
     counts.remove(&SYS_futex);
     counts.remove(&SYS_brk); // the allocator, now and then
-    // The wake-up's count is read: a question before the picture is copied, and one after it.
-    assert_eq!(counts, BTreeMap::from([(SYS_read, 2 * SCREENSHOTS)]));
+    // The wake-up's count is read: a question before the picture is copied, and one after it. The loop may find a
+    // question before it is woken for it: the wake-up of the last one before the count is then within.
+    let reads = counts.remove(&SYS_read).unwrap_or_default();
+    assert!((1..=2 * SCREENSHOTS + 1).contains(&reads), "{reads} wake-ups");
+    assert_eq!(counts, BTreeMap::new());
 }
 
 /// What system calls do not show.
