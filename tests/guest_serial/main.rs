@@ -5,3 +5,6 @@ mod console;
 mod peer;
 #[path = "../common/served.rs"]
 mod served;
+mod stdio;
+#[path = "../common/terminal.rs"]
+mod terminal;
