@@ -89,11 +89,11 @@ impl Terminal {
         kill_process(pid, signal).unwrap();
     }
 
-    /// What follows `word` on a line.
+    /// What follows `word` on the last line that begins with it.
     #[track_caller]
     fn after(&self, word: &str) -> String {
         let shown = self.shown();
-        let line = shown.lines().find_map(|line| line.strip_prefix(word));
+        let line = shown.lines().rev().find_map(|line| line.strip_prefix(word));
         line.unwrap_or_else(|| panic!("no {word:?}:\n{shown}")).trim().to_owned()
     }
 
