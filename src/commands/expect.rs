@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -15,12 +16,22 @@ use crate::serial::from_text;
 
 /// How long the server waits for one answer. After a command that was interrupted it goes on for so long at most.
 const PIECE: Duration = Duration::from_secs(1);
+/// From one look for a server that does not listen yet to the next.
+const PAUSE: Duration = Duration::from_millis(20);
 /// Bytes of what came instead that are shown.
 const SHOWN: usize = 400;
 
 pub fn expect(options: cli::Expect) -> Result<ExitCode, Box<dyn Error>> {
     let begun = Instant::now();
-    let mut client = Client::connect(&options.ask.control_path, Deadline::after(PATIENCE))?;
+    let mut client = loop {
+        match Client::connect(&options.ask.control_path, Deadline::after(PATIENCE)) {
+            // As a script has it that starts a server and goes on.
+            Err(error) if error.can_pass() && begun.elapsed() < options.timeout => {
+                thread::sleep(PAUSE);
+            }
+            connected => break connected?,
+        }
+    };
     loop {
         let left = options.timeout.saturating_sub(begun.elapsed());
         let members = json!({

@@ -2,15 +2,17 @@
 
 use std::error::Error;
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::io::{self, IsTerminal};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, ExitStatus};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::{fs, io, thread};
+use std::{fs, thread};
 
+use rustix::fs::OFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, pidfd_open, pidfd_send_signal};
 use rustix::termios::tcgetpgrp;
 use tempfile::TempDir;
@@ -94,12 +96,30 @@ fn private_directory() -> Result<TempDir, String> {
     })
 }
 
-fn command(options: &cli::Run) -> Result<Command, &'static str> {
+fn command(options: &cli::Run) -> Result<Command, Box<dyn Error>> {
     let (program, arguments) =
         options.command.split_first().ok_or("a command is needed after --")?;
     let mut command = Command::new(program);
     command.args(arguments);
+    if options.devices.iter().any(DeviceSpec::uses_stdio) {
+        // Two who read one terminal each get half of what is typed, and output is a guest's.
+        command.stdin(Stdio::null()).stdout(another_stderr()?);
+    }
     Ok(command)
+}
+
+/// Standard error for another. A terminal is opened anew: QEMU makes what it writes to not wait, which all would feel
+/// who share it, and a shell even after QEMU was killed.
+fn another_stderr() -> io::Result<Stdio> {
+    let stderr = io::stderr();
+    if stderr.is_terminal() {
+        let mut options = fs::OpenOptions::new();
+        options.write(true).custom_flags(OFlags::NOCTTY.bits().cast_signed());
+        if let Ok(terminal) = options.open("/proc/self/fd/2") {
+            return Ok(terminal.into());
+        }
+    }
+    Ok(stderr.as_fd().try_clone_to_owned()?.into())
 }
 
 /// Says why, and returns the status that a shell has for it.

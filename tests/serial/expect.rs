@@ -1,8 +1,11 @@
 //! `send` and `expect`.
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::card::{Card, LSR, error};
+use crate::program::Program;
+use crate::vfio::Client;
 
 #[test]
 fn wrong_words_are_refused() {
@@ -117,4 +120,28 @@ fn what_the_guest_does_not_take_is_withdrawn_and_said() {
     assert!(error(&output).starts_with(expected), "{}", error(&output));
     assert_eq!(card.hear(0, 16), [b'x'; 16]);
     assert_eq!(card.read(0, LSR) & 1, 0);
+}
+
+#[test]
+fn a_server_that_does_not_listen_yet_is_waited_for_until_the_time_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let control = directory.path().join("control");
+    let expect = |timeout: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mdev-user"));
+        command.arg("expect").arg("-c").arg(&control).args(["0", "^up$", "--timeout", timeout]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let output = expect("100ms").wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    assert!(error(&output).contains("/control: there is none; has the server been started"));
+
+    let mut waiting = expect("20s");
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(waiting.try_wait().unwrap().is_none(), "it does not wait");
+    let options = ["--serial0", "null", "--control-path", control.to_str().unwrap()];
+    let program = Program::serve_with("mtty-1", &options);
+    let mut guest = Client::negotiated(&program.path());
+    b"up".iter().for_each(|byte| guest.write(0, 0, &[*byte]));
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!((error(&output).as_str(), output.stdout), ("", b"up\n".to_vec()));
 }

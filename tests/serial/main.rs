@@ -16,6 +16,8 @@ mod refusals;
 #[path = "../common/served.rs"]
 mod served;
 mod stdio;
+#[path = "../common/terminal.rs"]
+mod terminal;
 #[path = "../../crates/vfio-user-server/tests/common/client.rs"]
 mod vfio;
 mod volume;

@@ -1,10 +1,14 @@
 //! The port on the terminal, or on whatever standard input and output are.
 
-use std::io::{Read, Write};
+use std::fs;
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+use rustix::process::Signal;
+
 use crate::card::{Card, PATIENCE, error};
+use crate::terminal::Terminal;
 use crate::vfio::Client;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_mdev-user");
@@ -37,42 +41,75 @@ fn standard_output_has_what_the_guest_sends_and_nothing_else() {
     assert!(error(&output).starts_with("mdev-user: vfio0 (mtty-1) is ready on "));
 }
 
-/// What appears on a terminal in which the program is asked to leave by what is typed.
-fn terminal(typed: &[u8]) -> String {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = directory.path().join("socket");
-    let script = format!(
-        "echo before $(stty -g); {PROGRAM} serve mtty-1 --serial0 stdio --socket-path {}; \
-         echo status $?; echo after $(stty -g)",
-        socket.display()
-    );
-    let mut command = Command::new("script");
-    command.args(["-qefc", &script, "/dev/null"]).env("SHELL", "/bin/sh");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let (mut keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-    let (mut shown, mut buffer, mut done) = (Vec::new(), [0; 1024], false);
-    while let Ok(count @ 1..) = screen.read(&mut buffer) {
-        shown.extend(&buffer[..count]);
-        if !done && String::from_utf8_lossy(&shown).contains("-device") {
-            keyboard.write_all(typed).unwrap();
-            done = true;
-        }
-    }
-    child.wait().unwrap();
-    assert!(!socket.exists(), "the socket is left behind");
-    String::from_utf8_lossy(&shown).into_owned()
+fn serve() -> Terminal {
+    let mut terminal =
+        Terminal::start("serve mtty-1 --serial0 stdio --once --socket-path DIR/socket");
+    terminal.until("-device");
+    terminal
 }
 
 #[test]
 fn the_escape_leaves_and_the_terminal_is_as_before_but_ctrl_c_is_the_guests() {
-    let shown = terminal(b"\x03\x01x");
-    let after = |word: &str| {
-        let line = shown.lines().find_map(|line| line.strip_prefix(word));
-        line.unwrap_or_else(|| panic!("{shown}")).trim().to_owned()
-    };
-    assert_eq!(after("status "), "0", "{shown}");
-    assert_eq!(after("before "), after("after "), "{shown}");
+    let mut terminal = serve();
+    terminal.type_(b"\x03\x1c\x1a\x01x");
+    let shown = terminal.ends("0");
     assert!(!shown.contains("SIGINT"), "{shown}");
+}
+
+#[test]
+fn the_terminal_is_as_before_after_each_signal() {
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
+        let mut terminal = serve();
+        terminal.signal(signal);
+        terminal.ends("0");
+    }
+}
+
+#[test]
+fn the_terminal_is_as_before_when_the_client_is_killed() {
+    let terminal = serve();
+    // To the server it is the same.
+    drop(Client::negotiated(&terminal.path("socket")));
+    terminal.ends("0");
+}
+
+#[test]
+fn the_terminal_is_as_before_when_the_command_of_run_is_killed_and_raw_until_then() {
+    let command = r#"run mtty-1,serial0=stdio -- sh -c "echo meanwhile \$(stty -g < /dev/tty); kill -9 \$\$""#;
+    let terminal = Terminal::start(command);
+    let shown = terminal.ends("137");
+    let modes = |word: &str| shown.lines().find_map(|line| line.strip_prefix(word).map(str::trim));
+    assert!(modes("meanwhile ").is_some_and(|modes| modes.contains(':')), "{shown}");
+    assert_ne!(modes("meanwhile "), modes("before "), "{shown}");
+}
+
+#[test]
+fn the_terminal_is_as_before_when_there_is_no_command_to_run() {
+    Terminal::start("run mtty-1,serial0=stdio -- /no/such/program").ends("127");
+}
+
+#[test]
+fn standard_input_and_output_are_the_guests_and_not_the_commands() {
+    let mut command = Command::new(PROGRAM);
+    let script = "read line; echo $? $line; echo said >&2; exit 5";
+    command.args(["run", "mtty-1,serial0=stdio", "--", "sh", "-c", script]);
+    let input = Stdio::from(fs::File::open("/dev/zero").unwrap());
+    let output = command.stdin(input).output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(5), &b""[..]));
+    assert_eq!(error(&output), "1\nsaid\n");
+}
+
+#[test]
+fn two_devices_cannot_both_have_it() {
+    let mut command = Command::new(PROGRAM);
+    let output =
+        command.args(["run", "mtty-1,serial0=stdio", "mtty-2,serial1=stdio", "--", "true"]);
+    let output = output.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        error(&output),
+        "mdev-user: device 2 of 2: serial1: stdio is in use by another port; only one can have it\n"
+    );
 }
 
 #[test]

@@ -15,12 +15,14 @@ const SCRIPT: Duration = Duration::from_secs(600);
 /// What a person sees who is left in the guest.
 const GREETING: &str = include_str!("guest/greeting.txt");
 
-/// Runs `scripts` in the guest, or leaves the person in its shell if there are none. `files` are `PATH=FILE`.
+/// Runs `scripts` in the guest, or leaves the person in its shell if there are none. `files` are `PATH=FILE`. Its kernel
+/// has `console`, if there is one, instead of the tty of that shell.
 pub fn run(
     sockets: &[PathBuf],
     scripts: &[PathBuf],
     modules: &[String],
     files: &[String],
+    console: Option<&str>,
 ) -> Result {
     // Before the long part: what cannot work is said at once.
     for socket in sockets {
@@ -56,6 +58,9 @@ pub fn run(
     }
     for module in modules {
         builder = builder.kernel_module(module);
+    }
+    if let Some(tty) = console {
+        builder = builder.console(tty);
     }
     if texts.is_empty() { interact(builder) } else { exercise(builder, &texts) }
 }

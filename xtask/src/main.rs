@@ -56,6 +56,9 @@ enum Task {
         /// A file to put into the guest, with what it is called there: /tmp/my.ko=build/my.ko; can be given several times
         #[arg(long, value_name = "PATH=FILE")]
         file: Vec<String>,
+        /// Have the guest's kernel use this tty as its console, ttyS1 say, and put a second shell there
+        #[arg(long, value_name = "TTY")]
+        console: Option<String>,
     },
     /// Runs every check that a change must pass, guests included
     Test,
@@ -79,7 +82,9 @@ fn main() -> ExitCode {
     let outcome = interrupt::watch().and_then(|()| match task {
         Task::Demo { interactive: false } => demo::run(),
         Task::Demo { interactive: true } => demo::interact(),
-        Task::Guest { socket, run, module, file } => guest::run(&socket, &run, &module, &file),
+        Task::Guest { socket, run, module, file, console } => {
+            guest::run(&socket, &run, &module, &file, console.as_deref())
+        }
         Task::Test => test::run(),
         Task::Bench { of, rounds } => bench::run(of, rounds),
     });

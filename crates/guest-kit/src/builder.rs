@@ -27,6 +27,7 @@ pub struct Builder {
     accelerator: String,
     memory_mib: u32,
     shares_memory: bool,
+    console: Option<String>,
     kernel_arguments: String,
     arguments: Vec<OsString>,
     reboots: bool,
@@ -43,8 +44,9 @@ impl Builder {
             accelerator: "tcg".into(),
             memory_mib: 512,
             shares_memory: false,
+            console: None,
             // A panic ends QEMU at once, or reboots, instead of waiting for the time-out.
-            kernel_arguments: "console=ttyS0 quiet panic=-1".into(),
+            kernel_arguments: "panic=-1".into(),
             arguments: Vec::new(),
             reboots: false,
             launcher: Vec::new(),
@@ -78,6 +80,14 @@ impl Builder {
     /// Has QEMU share the guest's memory with those who serve its devices: they can do DMA.
     pub fn shares_memory(mut self) -> Self {
         self.shares_memory = true;
+        self
+    }
+
+    /// Has the guest's kernel use this tty as its one console, with all messages of the boot, and puts a shell there as
+    /// people know it from consoles: the prompt is `guest# `, lines can be edited, Ctrl-C interrupts, and when it ends
+    /// another one begins. The shell of [`Guest`] stays where it is, on ttyS0.
+    pub fn console(mut self, tty: &str) -> Self {
+        self.console = Some(tty.to_owned());
         self
     }
 
@@ -157,7 +167,12 @@ impl Builder {
         }
         command.args(["-nodefaults", "-display", "none"]);
         command.arg("-kernel").arg(&self.tools.kernel).arg("-initrd").arg(initrd);
-        command.args(["-append", &self.kernel_arguments]);
+        // Linux's serial driver has one console at a time.
+        let console = match &self.console {
+            Some(tty) => format!("console={tty}"),
+            None => "console=ttyS0 quiet".to_owned(),
+        };
+        command.args(["-append", &format!("{console} {}", self.kernel_arguments)]);
         if !self.reboots {
             command.arg("-no-reboot");
         }

@@ -30,7 +30,7 @@
 //! Scripts run one after another in one shell there, `guest/console.sh`; their stdin is empty. The kernel's messages do
 //! not come between their output: `dmesg` has them. [`Builder::kernel_module`] brings drivers, [`program`] programs of
 //! a test's own; [`Builder::registers`] lets them at a device's registers without a
-//! driver.
+//! driver. [`Builder::console`] puts the kernel's console on another tty, and a shell for people there.
 #![forbid(unsafe_code)]
 
 mod apt;

@@ -212,7 +212,11 @@ impl Stdio {
             let escaped = std::mem::take(&mut self.escaped);
             match byte {
                 ESCAPE if !escaped => self.escaped = true,
-                b'x' if escaped => events.push(Event::Leave),
+                b'x' if escaped => {
+                    // Whoever has the terminal next begins a line.
+                    let _ = self.put(b"\r\n");
+                    events.push(Event::Leave);
+                }
                 b'b' if escaped => self.ahead.push_back(Typed::Break),
                 b'h' | b'?' if escaped => drop(self.put(HELP)),
                 byte if byte == ESCAPE || !escaped => self.ahead.push_back(Typed::Byte(byte)),

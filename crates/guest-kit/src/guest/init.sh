@@ -13,4 +13,8 @@ mount -t debugfs debugfs /sys/kernel/debug
 dmesg -n 1 # the kernel's messages would come between the console's lines; dmesg has them
 
 echo 'ttyS0::once:/bin/sh /console' >/etc/inittab
+# Where the kernel's console is elsewhere, a shell for people is there, the leader of its own session.
+echo "PS1='guest# '" >/etc/profile
+sed -n 's/.*console=\(tty[^ ,]*\).*/\1/p' /proc/cmdline | grep -vx ttyS0 |
+    sed 's|$|::respawn:-/bin/sh|' >>/etc/inittab
 exec busybox init
