@@ -65,6 +65,13 @@ impl Card {
         }
     }
 
+    /// A client is at the registers of a port.
+    fn attend(&mut self, port: u32) {
+        if self.ports.get_mut(port as usize).is_some_and(|it| it.abandon(false)) {
+            self.act(port, Uart::poll);
+        }
+    }
+
     fn poll_all(&mut self) -> bool {
         // No short cut: each has its turn.
         self.act_alone(0, Uart::poll) | self.act_alone(1, Uart::poll)
@@ -120,8 +127,18 @@ impl VfioDevice for Card {
         self.sync(cx);
     }
 
+    /// The ports keep their registers. Whoever comes next will reset them, and what had been received would be lost.
+    fn close(&mut self, cx: &mut Context) {
+        for port in &mut self.ports {
+            port.abandon(true);
+        }
+        while self.poll_all() {}
+        self.sync(cx);
+    }
+
     /// Each byte is an access to the register at its own offset, in ascending order.
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8], cx: &mut Context) {
+        self.attend(region);
         for (position, byte) in data.iter_mut().enumerate() {
             if let Some(register) = register(offset, position) {
                 self.act(region, |uart, line| *byte = uart.read(register, line));
@@ -131,6 +148,7 @@ impl VfioDevice for Card {
     }
 
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8], cx: &mut Context) {
+        self.attend(region);
         for (position, &byte) in data.iter().enumerate() {
             if let Some(register) = register(offset, position) {
                 self.act(region, |uart, line| uart.write(register, byte, line));

@@ -20,6 +20,8 @@ pub(crate) struct Port {
     settings: Settings,
     /// Something has been done to it since it last settled.
     touched: bool,
+    /// Its driver's client has gone, and no other has come to its registers: nobody would read what it received.
+    abandoned: bool,
 }
 
 impl Port {
@@ -32,6 +34,7 @@ impl Port {
             outputs: 0,
             settings: Settings::default(),
             touched: false,
+            abandoned: false,
         }
     }
 
@@ -47,6 +50,11 @@ impl Port {
         self.outputs = 0;
     }
 
+    /// The client goes, or one is at the registers again. Whether that is news; polling follows.
+    pub fn abandon(&mut self, abandoned: bool) -> bool {
+        std::mem::replace(&mut self.abandoned, abandoned) != abandoned
+    }
+
     /// Does something to the UART, with its line and the other port at hand. Whether that concerns the other port.
     pub fn act(
         &mut self,
@@ -59,6 +67,7 @@ impl Port {
             arriving: &mut self.arriving,
             outputs: &mut self.outputs,
             far: other.map(|other| (&mut other.arriving, other.outputs)),
+            abandoned: self.abandoned,
             moved: false,
         };
         act(&mut self.uart, &mut end);
@@ -86,6 +95,8 @@ struct End<'a> {
     outputs: &'a mut u8,
     /// The wire to the other port, and its outputs.
     far: Option<(&'a mut Fifo<Character>, u8)>,
+    /// Outputs are off, and input waits.
+    abandoned: bool,
     /// Something has moved on the wires.
     moved: bool,
 }
@@ -106,12 +117,16 @@ impl Line for End<'_> {
     }
 
     fn receive(&mut self) -> Option<Character> {
+        if self.abandoned {
+            return None;
+        }
         let across = self.arriving.pop();
         self.moved |= across.is_some();
         across.or_else(|| self.line.receive())
     }
 
     fn modem(&mut self, outputs: u8, _across: u8) -> u8 {
+        let outputs = if self.abandoned { 0 } else { outputs };
         self.moved |= std::mem::replace(self.outputs, outputs) != outputs && self.far.is_some();
         self.line.modem(outputs, self.far.as_ref().map_or(0, |(_, outputs)| null_modem(*outputs)))
     }
