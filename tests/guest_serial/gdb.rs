@@ -31,6 +31,18 @@ const SESSION: [&str; 6] = [
     "continue",
 ];
 
+/// Left to itself gdb would fetch the program and its libraries through the port, at 20 KiB a second.
+const FETCH_NOTHING: [&str; 2] = ["set exec-file-mismatch off", "set sysroot /"];
+
+#[test]
+fn the_recipe_has_what_is_tried_here() {
+    let page = include_str!("../../docs/devices/mtty.md");
+    let recipe = page.split("**gdbserver.**").nth(1).unwrap().split("\n**").next().unwrap();
+    for text in FETCH_NOTHING.iter().chain(&["stty -F /dev/ttyS1 raw -echo", "target remote "]) {
+        assert!(recipe.contains(text), "{text}");
+    }
+}
+
 #[test]
 fn gdb_on_the_host_stops_a_program_in_the_guest_and_changes_it_over_tcp_and_a_pty() {
     let served = Served::start_controlled("mtty-2", &["--serial0", "tcp::0", "--serial1", "pty"]);
@@ -52,9 +64,8 @@ fn gdb_on_the_host_stops_a_program_in_the_guest_and_changes_it_over_tcp_and_a_pt
 
         let address = served.info()["ports"][port]["address"].as_str().unwrap().to_owned();
         let mut gdb = tools.gdb().unwrap();
-        // Left to itself it would fetch the program and its libraries through the port, at 20 KiB a second.
-        gdb.args(["-batch", "-nx", "-ex", "set exec-file-mismatch off", "-ex", "set sysroot /"]);
-        gdb.args(["-ex", "set remotetimeout 60", "-ex"]);
+        gdb.args(["-batch", "-nx", "-ex", "set remotetimeout 60"]);
+        gdb.args(FETCH_NOTHING.iter().flat_map(|command| ["-ex", command])).arg("-ex");
         gdb.arg(format!("target remote {address}"));
         gdb.args(SESSION.iter().flat_map(|command| ["-ex", command])).arg(&symbols);
         let output = gdb.stdin(Stdio::null()).output().unwrap();

@@ -15,12 +15,14 @@ const SCRIPT: Duration = Duration::from_secs(600);
 /// What a person sees who is left in the guest.
 const GREETING: &str = include_str!("guest/greeting.txt");
 
-/// Runs `scripts` in the guest, or leaves the person in its shell if there are none. `files` are `PATH=FILE`.
+/// Runs `scripts` in the guest, or leaves the person in its shell if there are none. `files` are `PATH=FILE`;
+/// with `gdbserver` that is there too.
 pub fn run(
     sockets: &[PathBuf],
     scripts: &[PathBuf],
     modules: &[String],
     files: &[String],
+    gdbserver: bool,
 ) -> Result {
     // Before the long part: what cannot work is said at once.
     for socket in sockets {
@@ -41,10 +43,13 @@ pub fn run(
         let bytes = fs::read(file).map_err(|error| format!("cannot read {file}: {error}"))?;
         Ok((path.to_owned(), bytes))
     };
-    let files = files.iter().map(file).collect::<Result<Vec<_>>>()?;
+    let mut files = files.iter().map(file).collect::<Result<Vec<_>>>()?;
     let mut tools = Tools::prepare()?;
     if modules.iter().any(|module| module == "mdpy-fb") {
         tools = tools.with_mdpy_fb()?;
+    }
+    if gdbserver {
+        files.extend(tools.gdbserver()?);
     }
     // Shared always: one with DMA needs no option, and for one without it the file is closed at once.
     let mut builder = Guest::builder(&tools).registers().shares_memory();

@@ -57,6 +57,9 @@ enum Task {
         /// A file to put into the guest, with what it is called there: /tmp/my.ko=build/my.ko; can be given several times
         #[arg(long, value_name = "PATH=FILE")]
         file: Vec<String>,
+        /// Have Debian's gdbserver there too; it is fetched the first time (4 MB)
+        #[arg(long)]
+        gdbserver: bool,
     },
     /// Runs every check that a change must pass, guests included
     Test,
@@ -93,7 +96,9 @@ fn main() -> ExitCode {
     let outcome = interrupt::watch().and_then(|()| match task {
         Task::Demo { interactive: false } => demo::run(),
         Task::Demo { interactive: true } => demo::interact(),
-        Task::Guest { socket, run, module, file } => guest::run(&socket, &run, &module, &file),
+        Task::Guest { socket, run, module, file, gdbserver } => {
+            guest::run(&socket, &run, &module, &file, gdbserver)
+        }
         Task::Test => test::run(),
         Task::Bench { of, rounds } => bench::run(of, rounds),
         Task::Soak { mib, seed } => soak::run(mib, seed),

@@ -109,9 +109,9 @@ impl Tools {
         found_or_fetched("edid-decode", &EDID_DECODE, "5 MB")
     }
 
-    /// A command that runs `gdb`: the one on PATH, else Debian's smallest; fetched the first time (15 MB).
+    /// A command that runs `gdb`: the one on PATH, else Debian's smallest; fetched the first time (35 MB).
     pub fn gdb(&self) -> Result<Command> {
-        found_or_fetched("gdb", &GDB, "15 MB")
+        found_or_fetched("gdb", &GDB, "35 MB")
     }
 
     /// Debian's `gdbserver` for the guest, fetched the first time (5 MB): the files that
