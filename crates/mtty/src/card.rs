@@ -1,5 +1,7 @@
 //! The PCI function around the ports.
 
+use std::time::Duration;
+
 use vfio_device::{
     BarKind, Context, Description, INTX, Interest, IrqFlags, MSI, Region, Share, VfioDevice,
 };
@@ -12,6 +14,17 @@ use crate::uart::{Timer, Uart};
 /// Bytes of a port's BAR.
 const PORT_SIZE: u64 = 8;
 
+/// Characters of their lines that the ports receive together without a rest for the driver.
+///
+/// A host is faster than any line: with more always there, a driver that reads until there is no more would never leave
+/// its interrupt handler, and whoever is to take the characters from the driver never have the CPU. Linux's handler reads
+/// so many at a time.
+const FEED: u32 = 256;
+/// The rest, from when no port interrupts any more.
+const REST: Duration = Duration::from_millis(1);
+/// The same for a driver that does not mind interrupts.
+const LONG_REST: Duration = Duration::from_millis(20);
+
 /// What the sample puts into configuration space outside of any capability: vendor-specific bytes without a known
 /// meaning, and a name.
 const VENDOR_BYTES: [u8; 16] = [0x23, 0, 0, 0x80, 0x23, 0, 0, 0, 0x23, 0, 0, 0, 0x23, 0, 0, 0];
@@ -20,6 +33,10 @@ const NAME: &[u8] = b"PCI Serial/UART";
 /// A card with one or two ports: BAR n is port n.
 pub(crate) struct Card {
     ports: Vec<Port>,
+    /// How many characters may still be received before the rest.
+    feed: u32,
+    /// The rest has begun.
+    rests: bool,
     /// Its ports in the parent's pool.
     _share: Share,
 }
@@ -27,7 +44,8 @@ pub(crate) struct Card {
 impl Card {
     /// With a port for each line.
     pub(crate) fn new(lines: Vec<Box<dyn Line>>, share: Share) -> Self {
-        Self { ports: lines.into_iter().map(Port::new).collect(), _share: share }
+        let ports = lines.into_iter().map(Port::new).collect();
+        Self { ports, feed: FEED, rests: false, _share: share }
     }
 
     /// The card as a client sees it: a WCH CH352, which Linux drives by class and with a quirk of its own.
@@ -58,9 +76,10 @@ impl Card {
 
     /// Does something to a port. Whether that concerns the other one.
     fn act_alone(&mut self, port: u32, act: impl FnOnce(&mut Uart, &mut dyn Line)) -> bool {
+        let feed = &mut self.feed;
         match (self.ports.as_mut_slice(), port) {
-            ([port], 0) => port.act(None, act),
-            ([port, other], 0) | ([other, port], 1) => port.act(Some(other), act),
+            ([port], 0) => port.act(None, feed, act),
+            ([port, other], 0) | ([other, port], 1) => port.act(Some(other), feed, act),
             _ => false,
         }
     }
@@ -110,6 +129,21 @@ impl Card {
             port.pending = pending;
         }
         cx.irqs.set_level(INTX, 0, intx);
+        self.rest(intx, cx);
+    }
+
+    /// When enough has been received, the driver has a rest, in which it finds the receivers empty.
+    fn rest(&mut self, interrupts: bool, cx: &mut Context) {
+        let id = host::id(0, host::REST);
+        if self.feed != 0 || self.rests {
+            return;
+        }
+        if !interrupts {
+            self.rests = true;
+            cx.timers.start_lasting(id, REST);
+        } else if !cx.timers.is_running(id) {
+            cx.timers.start_lasting(id, LONG_REST);
+        }
     }
 }
 
@@ -167,6 +201,9 @@ impl VfioDevice for Card {
         let (port, number) = host::port_and_number(id);
         if number == host::TIME_OUT {
             self.act(port, |uart, _| uart.character_timeout());
+        } else if number == host::REST {
+            (self.feed, self.rests) = (FEED, false);
+            while self.poll_all() {}
         } else {
             self.host_event(port, cx, |line, host| line.timer(number, host));
         }

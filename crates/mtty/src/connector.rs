@@ -55,10 +55,12 @@ impl Port {
         std::mem::replace(&mut self.abandoned, abandoned) != abandoned
     }
 
-    /// Does something to the UART, with its line and the other port at hand. Whether that concerns the other port.
+    /// Does something to the UART, with its line and the other port at hand, and with `feed` characters of the line at most,
+    /// from which it takes. Whether that concerns the other port.
     pub fn act(
         &mut self,
         other: Option<&mut Self>,
+        feed: &mut u32,
         act: impl FnOnce(&mut Uart, &mut dyn Line),
     ) -> bool {
         self.touched = true;
@@ -68,6 +70,7 @@ impl Port {
             outputs: &mut self.outputs,
             far: other.map(|other| (&mut other.arriving, other.outputs)),
             abandoned: self.abandoned,
+            feed,
             moved: false,
         };
         act(&mut self.uart, &mut end);
@@ -97,6 +100,8 @@ struct End<'a> {
     far: Option<(&'a mut Fifo<Character>, u8)>,
     /// Outputs are off, and input waits.
     abandoned: bool,
+    /// Characters that the line may still hand over before the driver has had its rest.
+    feed: &'a mut u32,
     /// Something has moved on the wires.
     moved: bool,
 }
@@ -122,7 +127,13 @@ impl Line for End<'_> {
         }
         let across = self.arriving.pop();
         self.moved |= across.is_some();
-        across.or_else(|| self.line.receive())
+        if across.is_some() || !self.line.outruns() {
+            return across.or_else(|| self.line.receive());
+        }
+        *self.feed = self.feed.checked_sub(1)?;
+        let received = self.line.receive();
+        *self.feed += u32::from(received.is_none());
+        received
     }
 
     fn modem(&mut self, outputs: u8, _across: u8) -> u8 {
