@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use serde_json::Value;
 
@@ -80,6 +81,17 @@ fn raw_terminal(path: &str) -> File {
     terminal
 }
 
+/// Ends the server when the test fails: those who wait for bytes then hear of it.
+struct EndsWithTest(Pid);
+
+impl Drop for EndsWithTest {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = kill_process(self.0, Signal::KILL);
+        }
+    }
+}
+
 fn number(of: &Value) -> u64 {
     of.as_u64().unwrap()
 }
@@ -137,6 +149,7 @@ fn random_bytes_each_way_on_both_ports_at_once_arrive_whole_and_crtscts_stops_ei
 
     let start = Instant::now();
     let heard = thread::scope(|scope| {
+        let _ends = EndsWithTest(Pid::from_raw(served.pid().cast_signed()).unwrap());
         let stops = |round| Stops(Random::of(seed, round));
         let (served, to_guest) = (&served, &to_guest);
         let (ours, theirs) = (unix.try_clone().unwrap(), pty.try_clone().unwrap());

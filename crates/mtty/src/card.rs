@@ -1,6 +1,6 @@
 //! The PCI function around the ports.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vfio_device::{
     BarKind, Context, Description, INTX, Interest, IrqFlags, MSI, Region, Share, VfioDevice,
@@ -20,10 +20,12 @@ const PORT_SIZE: u64 = 8;
 /// its interrupt handler, and whoever is to take the characters from the driver never have the CPU. Linux's handler reads
 /// so many at a time.
 const FEED: u32 = 256;
-/// The rest, from when no port interrupts any more.
+/// The rest, from when no port interrupts any more: at least.
 const REST: Duration = Duration::from_millis(1);
-/// The same for a driver that does not mind interrupts.
+/// At most, and for a driver that does not mind interrupts.
 const LONG_REST: Duration = Duration::from_millis(20);
+/// Of the time that the driver was at work the rest is this part: whoever is slow, or has little of a busy CPU, needs more.
+const PART: u32 = 4;
 
 /// What the sample puts into configuration space outside of any capability: vendor-specific bytes without a known
 /// meaning, and a name.
@@ -35,6 +37,8 @@ pub(crate) struct Card {
     ports: Vec<Port>,
     /// How many characters may still be received before the rest.
     feed: u32,
+    /// When that began.
+    fed: Instant,
     /// The rest has begun.
     rests: bool,
     /// Its ports in the parent's pool.
@@ -45,7 +49,7 @@ impl Card {
     /// With a port for each line.
     pub(crate) fn new(lines: Vec<Box<dyn Line>>, share: Share) -> Self {
         let ports = lines.into_iter().map(Port::new).collect();
-        Self { ports, feed: FEED, rests: false, _share: share }
+        Self { ports, feed: FEED, fed: Instant::now(), rests: false, _share: share }
     }
 
     /// The card as a client sees it: a WCH CH352, which Linux drives by class and with a quirk of its own.
@@ -140,7 +144,7 @@ impl Card {
         }
         if !interrupts {
             self.rests = true;
-            cx.timers.start_lasting(id, REST);
+            cx.timers.start_lasting(id, (self.fed.elapsed() / PART).clamp(REST, LONG_REST));
         } else if !cx.timers.is_running(id) {
             cx.timers.start_lasting(id, LONG_REST);
         }
@@ -202,7 +206,7 @@ impl VfioDevice for Card {
         if number == host::TIME_OUT {
             self.act(port, |uart, _| uart.character_timeout());
         } else if number == host::REST {
-            (self.feed, self.rests) = (FEED, false);
+            (self.feed, self.fed, self.rests) = (FEED, Instant::now(), false);
             while self.poll_all() {}
         } else {
             self.host_event(port, cx, |line, host| line.timer(number, host));
