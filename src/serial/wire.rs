@@ -316,6 +316,10 @@ impl Line for Wire {
         self.inputs
     }
 
+    fn outruns(&self) -> bool {
+        self.end == End::Host
+    }
+
     fn start(&mut self, host: &mut Host<'_>) {
         match self.orders.wake() {
             Ok(wake) => host.watch(ORDERS, wake, Interest::READ),

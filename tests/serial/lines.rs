@@ -156,6 +156,37 @@ fn while_rts_is_off_input_waits_and_none_is_lost() {
     assert_eq!(card.hear(0, 2000), bytes);
 }
 
+#[test]
+fn while_no_guest_is_there_its_lines_are_off_and_input_waits_for_the_next_one() {
+    let mut card = Card::start(&["--serial0", "unix:DIR/port"]);
+    let mut peer = card.connect("port");
+    let bytes: Vec<u8> = (0..100).collect();
+    card.change_guests(|card| {
+        let off = serde_json::json!({ "dtr": false, "rts": false });
+        card.soon("its lines go off", |card| card.info(0)["outputs"] == off);
+        give(&mut peer, &bytes);
+        card.soon("it is read ahead", |card| card.info(0)["bytes_waiting"] == 100);
+        assert_eq!(card.info(0)["bytes_received"], 0);
+    });
+    // As the machine is reset and the driver comes: either empties the receiver.
+    card.reset();
+    card.open(0);
+    assert_eq!(card.hear(0, 100), bytes);
+}
+
+#[test]
+fn whoever_goes_on_at_the_registers_without_a_reset_finds_the_lines_as_they_were() {
+    let mut card = Card::start(&["--serial0", "unix:DIR/port"]);
+    let mut peer = card.connect("port");
+    card.write(0, DATA, b'x');
+    card.change_guests(|_| ());
+    assert_eq!(card.read(0, MCR), 0x03);
+    assert_eq!(card.info(0)["outputs"], serde_json::json!({ "dtr": true, "rts": true }));
+    give(&mut peer, b"y");
+    assert_eq!(card.hear(0, 1), b"y");
+    assert_eq!(take(&mut peer, 1), b"x", "what the first one had sent");
+}
+
 /// The lines of a block of code in docs/control.md.
 fn documented(kind: &str) -> Vec<Value> {
     let document = include_str!("../../docs/control.md");

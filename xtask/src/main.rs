@@ -8,9 +8,9 @@ mod interrupt;
 mod package;
 mod report;
 mod server;
+mod soak;
 mod test;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -42,24 +42,7 @@ enum Task {
     /// Boots a Linux guest with the devices that you serve, and leaves you in its shell
     ///
     /// Its shell has `devmem` and functions for PCI devices: see them at work in `examples/guest/*.sh`.
-    Guest {
-        /// The socket of a device; can be given several times
-        #[arg(long, required = true, value_name = "PATH")]
-        socket: Vec<PathBuf>,
-        /// Run this shell script in the guest instead, and end; can be given several times
-        #[arg(long, value_name = "FILE")]
-        run: Vec<PathBuf>,
-        /// A module of the guest's kernel, with those that it needs: bochs, say, or mdpy-fb. `load NAME` loads it in
-        /// the guest; can be given several times
-        #[arg(long, value_name = "NAME")]
-        module: Vec<String>,
-        /// A file to put into the guest, with what it is called there: /tmp/my.ko=build/my.ko; can be given several times
-        #[arg(long, value_name = "PATH=FILE")]
-        file: Vec<String>,
-        /// Have the guest's kernel use this tty as its console, ttyS1 say, and put a second shell there
-        #[arg(long, value_name = "TTY")]
-        console: Option<String>,
-    },
+    Guest(guest::Options),
     /// Runs every check that a change must pass, guests included
     Test,
     /// Measures our devices beside QEMU's own, in one guest
@@ -75,6 +58,19 @@ enum Task {
         #[arg(long)]
         rounds: Option<usize>,
     },
+    /// Sends random bytes each way through both ports of a guest's serial card, with readers that stop and go on
+    ///
+    /// It is the test of the test command with 256 KiB, and more of it. The guest's driver has one of the ports with
+    /// `crtscts`; md5sums are compared at both ends, and the driver's counters have to be exact. 4 MiB take about half
+    /// an hour.
+    Soak {
+        /// So many each way on each port
+        #[arg(long, default_value_t = 4)]
+        mib: u32,
+        /// What is sent and when it stops are made of it [default: another each time]
+        #[arg(long)]
+        seed: Option<u64>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -82,11 +78,10 @@ fn main() -> ExitCode {
     let outcome = interrupt::watch().and_then(|()| match task {
         Task::Demo { interactive: false } => demo::run(),
         Task::Demo { interactive: true } => demo::interact(),
-        Task::Guest { socket, run, module, file, console } => {
-            guest::run(&socket, &run, &module, &file, console.as_deref())
-        }
+        Task::Guest(options) => guest::run(&options),
         Task::Test => test::run(),
         Task::Bench { of, rounds } => bench::run(of, rounds),
+        Task::Soak { mib, seed } => soak::run(mib, seed),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -74,6 +74,8 @@ fn components() -> Result {
 fn tools() -> Result {
     let tools = Tools::prepare()?.with_mdpy_fb()?;
     tools.edid_decode()?;
+    tools.gdb()?;
+    tools.gdbserver()?;
     println!("QEMU {}", tools.qemu().version());
     Ok(())
 }

@@ -52,6 +52,6 @@ pub use builder::{Builder, FREE_MEMORY};
 pub use console::{Output, Running};
 pub use error::{Error, Result};
 pub use guest::Guest;
-pub use program::{FLIP, program};
+pub use program::{FLIP, program, program_to_debug};
 pub use qemu::{Qemu, Version, vfio_user_device};
 pub use tools::Tools;

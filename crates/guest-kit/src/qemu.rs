@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,6 +13,7 @@ const PROGRAM: &str = "qemu-system-x86_64";
 
 /// Where Debian's packages have libraries.
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
 
 /// The first release with `vfio-user-pci`.
 pub(crate) const OLDEST: Version = Version { major: 10, minor: 1 };
@@ -131,7 +133,7 @@ impl Invocation {
             root.join(LIBRARIES).into(),
             root.join("usr/bin").join(program).into(),
         ];
-        let program = root.join("usr/lib64/ld-linux-x86-64.so.2");
+        let program = root.join(LOADER);
         Self { program, arguments, modules: None }
     }
 
@@ -144,6 +146,24 @@ impl Invocation {
         command
     }
 
+    /// What a guest needs to run such a program: its file, its loader and its libraries, each with the path there.
+    pub(crate) fn files(root: &Path, program: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        let read = |path: &Path| fs::read(path).map_err(Error::io("read", path));
+        let mut files = vec![
+            (format!("/bin/{program}"), read(&root.join("usr/bin").join(program))?),
+            ("/lib64/ld-linux-x86-64.so.2".to_owned(), read(&root.join(LOADER))?),
+        ];
+        let loader = root.join(LOADER);
+        let mut list = Command::new(&loader);
+        list.arg("--list").args(Self::unpacked(root, program).arguments);
+        let output = list.output().map_err(Error::io("run", &loader))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        for (name, path) in text.lines().filter_map(library) {
+            files.push((format!("/lib/x86_64-linux-gnu/{name}"), read(Path::new(path))?));
+        }
+        Ok(files)
+    }
+
     fn output(&self, arguments: &str) -> Result<String> {
         let output = self
             .command()
@@ -152,6 +172,14 @@ impl Invocation {
             .map_err(Error::io("run", &self.program))?;
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
+}
+
+/// Out of a line in which a loader says where it finds a library: its name, and the file. The kernel's and the loader
+/// itself have no such line.
+fn library(line: &str) -> Option<(&str, &str)> {
+    let (name, rest) = line.trim().split_once(" => ")?;
+    let (path, _) = rest.rsplit_once(" (")?;
+    (!name.contains('/')).then_some((name, path))
 }
 
 /// The value of QEMU's `-device` that plugs in the vfio-user device served at `socket`.
@@ -175,6 +203,15 @@ mod tests {
         assert_eq!(version("QEMU emulator version 10.0.0-rc1"), Some((10, 0)));
         assert_eq!(version("QEMU emulator version 9.2"), Some((9, 2)));
         assert_eq!(version("bash: not found"), None);
+    }
+
+    #[test]
+    fn libraries_are_read_from_what_the_loader_lists() {
+        let text = "\tlinux-vdso.so.1 (0x00007ffd)\n\
+            \tlibc.so.6 => /some where/libc.so.6 (0x00007f2a)\n\
+            \t/lib64/ld-linux-x86-64.so.2 => /l/ld-linux-x86-64.so.2 (0x00007f2b)\n";
+        let found: Vec<_> = text.lines().filter_map(library).collect();
+        assert_eq!(found, [("libc.so.6", "/some where/libc.so.6")]);
     }
 
     #[test]

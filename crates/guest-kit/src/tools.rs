@@ -106,16 +106,33 @@ impl Tools {
 
     /// A command that runs `edid-decode`: the one on PATH, else Debian's; fetched the first time (4 MB).
     pub fn edid_decode(&self) -> Result<Command> {
-        let path = env::var_os("PATH").unwrap_or_default();
-        if let Some(found) =
-            env::split_paths(&path).map(|it| it.join("edid-decode")).find(|it| it.is_file())
-        {
-            return Ok(Command::new(found));
-        }
-        let cache = Cache::open()?;
-        fetch(&cache, &[&EDID_DECODE], "5 MB")?;
-        Ok(qemu::Invocation::unpacked(&cache.path(EDID_DECODE.name), "edid-decode").command())
+        found_or_fetched("edid-decode", &EDID_DECODE, "5 MB")
     }
+
+    /// A command that runs `gdb`: the one on PATH, else Debian's smallest; fetched the first time (35 MB).
+    pub fn gdb(&self) -> Result<Command> {
+        found_or_fetched("gdb", &GDB, "35 MB")
+    }
+
+    /// Debian's `gdbserver` for the guest, fetched the first time (5 MB): the files that
+    /// [`Builder::file`](crate::Builder::file) lays there, each with its path.
+    pub fn gdbserver(&self) -> Result<Vec<(String, Vec<u8>)>> {
+        let cache = Cache::open()?;
+        fetch(&cache, &[&GDBSERVER], "5 MB")?;
+        qemu::Invocation::files(&cache.path(GDBSERVER.name), "gdbserver")
+    }
+}
+
+/// A command that runs a program: the one on PATH, else what is fetched.
+fn found_or_fetched(program: &str, parcel: &Parcel, size: &str) -> Result<Command> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    if let Some(found) = env::split_paths(&path).map(|it| it.join(program)).find(|it| it.is_file())
+    {
+        return Ok(Command::new(found));
+    }
+    let cache = Cache::open()?;
+    fetch(&cache, &[parcel], size)?;
+    Ok(qemu::Invocation::unpacked(&cache.path(parcel.name), program).command())
 }
 
 /// What is fetched as a whole.
@@ -158,6 +175,16 @@ const BUSYBOX: Parcel = Parcel {
 const EDID_DECODE: Parcel = Parcel {
     name: "edid-decode-trixie",
     fetch: |apt, root| apt.fetch(&["edid-decode"], With::Dependencies { release: RELEASE }, root),
+};
+
+const GDB: Parcel = Parcel {
+    name: "gdb-trixie",
+    fetch: |apt, root| apt.fetch(&["gdb-minimal"], With::Dependencies { release: RELEASE }, root),
+};
+
+const GDBSERVER: Parcel = Parcel {
+    name: "gdbserver-trixie",
+    fetch: |apt, root| apt.fetch(&["gdbserver"], With::Dependencies { release: RELEASE }, root),
 };
 
 /// Fetches those of `wanted` that the cache lacks.

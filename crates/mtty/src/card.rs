@@ -5,6 +5,7 @@ use vfio_device::{
 };
 
 use crate::connector::Port;
+use crate::feed::Feed;
 use crate::host::{self, Host};
 use crate::line::Line;
 use crate::uart::{Timer, Uart};
@@ -20,6 +21,7 @@ const NAME: &[u8] = b"PCI Serial/UART";
 /// A card with one or two ports: BAR n is port n.
 pub(crate) struct Card {
     ports: Vec<Port>,
+    feed: Feed,
     /// Its ports in the parent's pool.
     _share: Share,
 }
@@ -27,7 +29,8 @@ pub(crate) struct Card {
 impl Card {
     /// With a port for each line.
     pub(crate) fn new(lines: Vec<Box<dyn Line>>, share: Share) -> Self {
-        Self { ports: lines.into_iter().map(Port::new).collect(), _share: share }
+        let ports = lines.into_iter().map(Port::new).collect();
+        Self { ports, feed: Feed::new(), _share: share }
     }
 
     /// The card as a client sees it: a WCH CH352, which Linux drives by class and with a quirk of its own.
@@ -58,10 +61,18 @@ impl Card {
 
     /// Does something to a port. Whether that concerns the other one.
     fn act_alone(&mut self, port: u32, act: impl FnOnce(&mut Uart, &mut dyn Line)) -> bool {
+        let feed = &mut self.feed;
         match (self.ports.as_mut_slice(), port) {
-            ([port], 0) => port.act(None, act),
-            ([port, other], 0) | ([other, port], 1) => port.act(Some(other), act),
+            ([port], 0) => port.act(None, feed, act),
+            ([port, other], 0) | ([other, port], 1) => port.act(Some(other), feed, act),
             _ => false,
+        }
+    }
+
+    /// A client is at the registers of a port.
+    fn attend(&mut self, port: u32) {
+        if self.ports.get_mut(port as usize).is_some_and(|it| it.abandon(false)) {
+            self.act(port, Uart::poll);
         }
     }
 
@@ -106,6 +117,7 @@ impl Card {
         }
         cx.irqs.set_in_service(in_service);
         cx.irqs.set_level(INTX, 0, intx);
+        self.feed.settle(intx, &mut cx.timers);
     }
 }
 
@@ -123,8 +135,18 @@ impl VfioDevice for Card {
         self.sync(cx);
     }
 
+    /// The ports keep their registers. Whoever comes next will reset them, and what had been received would be lost.
+    fn close(&mut self, cx: &mut Context) {
+        for port in &mut self.ports {
+            port.abandon(true);
+        }
+        while self.poll_all() {}
+        self.sync(cx);
+    }
+
     /// Each byte is an access to the register at its own offset, in ascending order.
     fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8], cx: &mut Context) {
+        self.attend(region);
         for (position, byte) in data.iter_mut().enumerate() {
             if let Some(register) = register(offset, position) {
                 self.act(region, |uart, line| *byte = uart.read(register, line));
@@ -134,6 +156,7 @@ impl VfioDevice for Card {
     }
 
     fn region_write(&mut self, region: u32, offset: u64, data: &[u8], cx: &mut Context) {
+        self.attend(region);
         for (position, &byte) in data.iter().enumerate() {
             if let Some(register) = register(offset, position) {
                 self.act(region, |uart, line| uart.write(register, byte, line));
@@ -152,6 +175,9 @@ impl VfioDevice for Card {
         let (port, number) = host::port_and_number(id);
         if number == host::TIME_OUT {
             self.act(port, |uart, _| uart.character_timeout());
+        } else if number == host::REST {
+            self.feed = Feed::new();
+            while self.poll_all() {}
         } else {
             self.host_event(port, cx, |line, host| line.timer(number, host));
         }

@@ -1,5 +1,6 @@
 //! A port of the card: a UART, what hangs on its connector, and the wire from the card's other port.
 
+use crate::feed::Feed;
 use crate::fifo::Fifo;
 use crate::host::Host;
 use crate::line::{Character, Line, Room, Sent, Settings, null_modem};
@@ -20,6 +21,8 @@ pub(crate) struct Port {
     settings: Settings,
     /// Something has been done to it since it last settled.
     touched: bool,
+    /// Its driver's client has gone, and no other has come to its registers: nobody would read what it received.
+    abandoned: bool,
 }
 
 impl Port {
@@ -32,6 +35,7 @@ impl Port {
             outputs: 0,
             settings: Settings::default(),
             touched: false,
+            abandoned: false,
         }
     }
 
@@ -47,10 +51,17 @@ impl Port {
         self.outputs = 0;
     }
 
-    /// Does something to the UART, with its line and the other port at hand. Whether that concerns the other port.
+    /// The client goes, or one is at the registers again. Whether that is news; polling follows.
+    pub fn abandon(&mut self, abandoned: bool) -> bool {
+        std::mem::replace(&mut self.abandoned, abandoned) != abandoned
+    }
+
+    /// Does something to the UART, with its line and the other port at hand, and with so much of the line's
+    /// characters as `feed` allows. Whether that concerns the other port.
     pub fn act(
         &mut self,
         other: Option<&mut Self>,
+        feed: &mut Feed,
         act: impl FnOnce(&mut Uart, &mut dyn Line),
     ) -> bool {
         self.touched = true;
@@ -59,6 +70,8 @@ impl Port {
             arriving: &mut self.arriving,
             outputs: &mut self.outputs,
             far: other.map(|other| (&mut other.arriving, other.outputs)),
+            abandoned: self.abandoned,
+            feed,
             moved: false,
         };
         act(&mut self.uart, &mut end);
@@ -86,6 +99,10 @@ struct End<'a> {
     outputs: &'a mut u8,
     /// The wire to the other port, and its outputs.
     far: Option<(&'a mut Fifo<Character>, u8)>,
+    /// Outputs are off, and input waits.
+    abandoned: bool,
+    /// Characters that the line may still hand over before the driver has had its rest.
+    feed: &'a mut Feed,
     /// Something has moved on the wires.
     moved: bool,
 }
@@ -106,12 +123,19 @@ impl Line for End<'_> {
     }
 
     fn receive(&mut self) -> Option<Character> {
+        if self.abandoned {
+            return None;
+        }
         let across = self.arriving.pop();
         self.moved |= across.is_some();
-        across.or_else(|| self.line.receive())
+        if across.is_some() || !self.line.outruns() {
+            return across.or_else(|| self.line.receive());
+        }
+        self.feed.take(|| self.line.receive())
     }
 
     fn modem(&mut self, outputs: u8, _across: u8) -> u8 {
+        let outputs = if self.abandoned { 0 } else { outputs };
         self.moved |= std::mem::replace(self.outputs, outputs) != outputs && self.far.is_some();
         self.line.modem(outputs, self.far.as_ref().map_or(0, |(_, outputs)| null_modem(*outputs)))
     }

@@ -12,6 +12,8 @@ pub const NUMBERS: u32 = 16;
 pub(crate) const TIME_OUT: u32 = NUMBERS;
 pub(crate) const PACE_TRANSMIT: u32 = NUMBERS + 1;
 pub(crate) const PACE_RECEIVE: u32 = NUMBERS + 2;
+/// The card's own, among those of port 0.
+pub(crate) const REST: u32 = NUMBERS + 3;
 /// From one port's numbers to the next one's.
 const STRIDE: u32 = 32;
 

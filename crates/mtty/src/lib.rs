@@ -7,6 +7,7 @@
 
 mod card;
 mod connector;
+mod feed;
 mod fifo;
 mod host;
 pub mod line;

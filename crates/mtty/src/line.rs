@@ -86,6 +86,14 @@ pub trait Line: Send {
         msr::CTS | msr::DSR | msr::DCD
     }
 
+    /// Whether it may have characters without end, faster than a driver can read them. The ports of a card then receive 256
+    /// of them together, and no more until the driver has left its interrupt handler and a quarter of the time that it took
+    /// has passed, 1 to 20 ms: one that reads for as long as there is something would never leave it. A paced line needs no
+    /// such rest.
+    fn outruns(&self) -> bool {
+        false
+    }
+
     /// The line is part of a device from now on: the place to watch descriptors and to start timers.
     fn start(&mut self, host: &mut Host<'_>) {
         let _ = host;

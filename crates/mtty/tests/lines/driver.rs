@@ -118,6 +118,63 @@ fn a_long_input_is_one_interrupt_and_two_accesses_a_byte() {
 }
 
 #[test]
+fn a_host_without_end_gives_the_driver_a_rest_after_256_characters_of_both_ports() {
+    let fars = [far(), far()];
+    fars.iter().for_each(|far| far.with(|it| it.outruns = true));
+    let mut card = card(fars.iter().map(Far::boxed).collect());
+    for port in 0..2 {
+        set_divisor(&mut card, port, 1, WLS_8);
+        for (register, value) in [(FCR, 0x81), (MCR, DTR | RTS | OUT2), (IER, ERBFI)] {
+            store(&mut card, port, register, value);
+        }
+    }
+    fars.iter().for_each(|far| far.arrive(data(1000)));
+    let ids: Vec<_> = card.device().sources().iter().map(|it| it.id()).collect();
+    ids.into_iter().for_each(|id| card.device().source_ready(id, Interest::READ));
+    let mut received = [Vec::new(), Vec::new()];
+    let mut rounds = 0;
+    while received.iter().any(|it| it.len() < 1000) {
+        // As Linux does with two ports on one interrupt: until neither has anything.
+        let before = received.iter().map(Vec::len).sum::<usize>();
+        loop {
+            let got = [drain(&mut card, 0), drain(&mut card, 1)];
+            if got.iter().all(Vec::is_empty) {
+                break;
+            }
+            received.iter_mut().zip(got).for_each(|(all, got)| all.extend(got));
+        }
+        let count = received.iter().map(Vec::len).sum::<usize>() - before;
+        assert_eq!(count, 256.min(2000 - before));
+        assert!(!card.intx(), "it can leave");
+        rounds += 1;
+        // It has had its rest.
+        card.skip_to_timer();
+    }
+    assert_eq!(rounds, 8);
+    assert!(received.iter().all(|it| *it == data(1000)));
+}
+
+#[test]
+fn a_driver_that_never_leaves_has_more_of_it_all_the_same() {
+    let far = far();
+    far.with(|it| it.outruns = true);
+    // The interrupt of the other port is not attended to.
+    let mut card = card(vec![far.boxed(), plug()]);
+    for (register, value) in [(MCR, OUT2), (IER, ETBEI)] {
+        store(&mut card, 1, register, value);
+    }
+    store(&mut card, 0, MCR, RTS);
+    far.arrive(data(300));
+    card.skip_to_timer();
+    let id = card.device().sources().iter().next().unwrap().id();
+    card.device().source_ready(id, Interest::READ);
+    assert_eq!(drain(&mut card, 0), data(300)[..256]);
+    assert!(card.intx());
+    card.skip_to_timer();
+    assert_eq!(drain(&mut card, 0), data(300)[256..]);
+}
+
+#[test]
 fn pieces_that_come_apart_are_one_interrupt_each() {
     for length in [1, 7, 8, 16, 100] {
         let far = far();

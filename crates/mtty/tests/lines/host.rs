@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use vfio_device::{Source, SourceId};
+use vfio_device::{OpenMode, Source, SourceId};
 
 use super::*;
 
@@ -25,7 +25,32 @@ fn a_line_is_started_before_there_is_a_client_and_then_told_the_settings() {
     let mut card = card(vec![far.boxed()]);
     assert_eq!(far.calls(), ["start", "115200 5N1", "settle"]);
     card.device().close();
-    assert_eq!(far.calls(), [""; 0], "clients come and go");
+    assert_eq!(far.calls(), ["settle"], "clients come and go");
+}
+
+#[test]
+fn a_port_whose_client_has_gone_has_its_outputs_off_and_receives_nothing_until_one_is_at_it_again()
+{
+    let fars = [Far::new(), Far::new()];
+    let mut card = card(fars.iter().map(Far::boxed).collect());
+    (0..2).for_each(|port| store(&mut card, port, MCR, DTR | RTS));
+    let outputs = || fars.iter().map(|far| far.with(|it| it.outputs)).collect::<Vec<_>>();
+    assert_eq!(outputs(), [DTR | RTS; 2]);
+    fars[0].with(|it| it.room = 0);
+    store(&mut card, 0, THR, b'x');
+    card.device().close();
+    assert_eq!(outputs(), [0; 2]);
+    fars[0].arrive(*b"ab");
+    fars[0].with(|it| it.room = 1);
+    card.device().open(OpenMode::Exclusive).unwrap();
+    assert_eq!(outputs(), [0; 2]);
+    assert_eq!(fars[0].with(|it| it.arriving.len()), 2);
+    assert_eq!(load(&mut card, 0, MCR), DTR | RTS);
+    assert_eq!(outputs(), [DTR | RTS, 0], "port by port");
+    assert_eq!(drain(&mut card, 0), *b"ab");
+    assert_eq!(fars[0].sent(), *b"x", "what had been written goes out");
+    load(&mut card, 1, SCR);
+    assert_eq!(outputs(), [DTR | RTS; 2]);
 }
 
 #[test]

@@ -73,6 +73,8 @@ struct Inside {
     outputs: u8,
     /// Whether it waits for RTS.
     minds_rts: bool,
+    /// Whether it is faster than any driver.
+    outruns: bool,
 }
 
 type Act = dyn FnMut(&str, &mut Inside, &mut Host<'_>) + Send;
@@ -134,6 +136,9 @@ impl Line for Far {
             let waits = it.minds_rts && it.outputs & RTS == 0;
             if waits { None } else { it.arriving.pop_front() }
         })
+    }
+    fn outruns(&self) -> bool {
+        self.with(|it| it.outruns)
     }
     fn modem(&mut self, outputs: u8, _: u8) -> u8 {
         self.with(|it| {
