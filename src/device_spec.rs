@@ -8,7 +8,7 @@ use clap::{Arg, Command, Error};
 
 use crate::monitor::{self, Monitor};
 use crate::parents::Parents;
-use crate::serial::Ports;
+use crate::serial::{self, Ports};
 
 /// What to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,8 +101,14 @@ impl DeviceSpec {
                 return Err(format!("type {kind} has no option '{option}', nor any other"));
             }
             if !names.contains(&option) {
+                let hint = match &self.options {
+                    Options::Ports(_) if serial::OF_A_SPEC.contains(&option) => {
+                        format!("; within serial0 or serial1 commas are doubled: ,,{option}=...")
+                    }
+                    _ => String::new(),
+                };
                 let names = names.join(", ");
-                return Err(format!("type {kind} has no option '{option}', only {names}"));
+                return Err(format!("type {kind} has no option '{option}', only {names}{hint}"));
             }
             self.options.set(option, value)?;
         }
@@ -193,6 +199,11 @@ mod tests {
             ("mtty-2,a=1,b=2,a=3", "option 'a' is there twice"),
             ("mdpy-vga,a=1", "type mdpy-vga has no option 'a', nor any other"),
             ("mtty-2,a=1", "type mtty-2 has no option 'a', only serial0, serial1, pace"),
+            (
+                "mtty-1,serial0=unix:/tmp/p,wait=on",
+                "type mtty-1 has no option 'wait', only serial0, pace; within serial0 or serial1 commas are doubled: \
+                 ,,wait=...",
+            ),
             ("mtty-1,serial1=null", "type mtty-1 has no option 'serial1', only serial0, pace"),
             ("mtty-1,pace=yes", "pace is on or off, not 'yes'"),
             (

@@ -9,8 +9,8 @@ use crate::view::{Mode, Rect};
 
 #[derive(Debug, Args)]
 pub struct Control {
-    /// Make a control socket at PATH (mode 0600), for `mdev-user info`, `screenshot` and `wait`, and remove it at the
-    /// end. A stale one is taken over, one that somebody listens on is not
+    /// Make a control socket at PATH (mode 0600), for `mdev-user info`, `screenshot`, `wait`, `serial`, `send` and
+    /// `expect`, and remove it at the end. A stale one is taken over, one that somebody listens on is not
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub control_path: Option<PathBuf>,
 }

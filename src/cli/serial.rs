@@ -97,7 +97,8 @@ pub struct Send {
     #[arg(allow_hyphen_values = true, value_parser = Text::parse)]
     pub text: Text,
 
-    /// Give up after TIME: a number with its unit, ms, s or m
+    /// Give up when the guest has not taken TEXT within TIME, of standard input each piece of up to 8 KiB: a number with
+    /// its unit, ms, s or m
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration)]
     pub timeout: Duration,
 }
@@ -124,7 +125,7 @@ pub struct Expect {
     /// The port: 0 or 1
     pub port: u32,
 
-    /// What to wait for: a regular expression as Rust's crate regex has it
+    /// What to wait for: a regular expression as Rust's crate regex has it, for bytes. It must not match nothing at all
     #[arg(allow_hyphen_values = true, value_parser = pattern)]
     pub regex: String,
 

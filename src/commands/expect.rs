@@ -1,6 +1,6 @@
 //! `mdev-user expect`: waits for what a guest sends.
 
-use std::error::Error;
+use std::error::Error as AnyError;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::thread;
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::serial::{object, shown};
 use crate::cli;
-use crate::control::client::{Client, Deadline, PATIENCE};
-use crate::errors::complain;
+use crate::control::client::{Client, Deadline, Error, PATIENCE};
+use crate::errors::{complain, plain};
 use crate::serial::from_text;
 
 /// How long the server waits for one answer. After a command that was interrupted it goes on for so long at most.
@@ -21,17 +21,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Bytes of what came instead that are shown.
 const SHOWN: usize = 400;
 
-pub fn expect(options: cli::Expect) -> Result<ExitCode, Box<dyn Error>> {
+pub fn expect(options: cli::Expect) -> Result<ExitCode, Box<dyn AnyError>> {
     let begun = Instant::now();
-    let mut client = loop {
-        match Client::connect(&options.ask.control_path, Deadline::after(PATIENCE)) {
-            // As a script has it that starts a server and goes on.
-            Err(error) if error.can_pass() && begun.elapsed() < options.timeout => {
-                thread::sleep(PAUSE);
-            }
-            connected => break connected?,
-        }
-    };
+    let mut client = None;
     loop {
         let left = options.timeout.saturating_sub(begun.elapsed());
         let members = json!({
@@ -41,7 +33,25 @@ pub fn expect(options: cli::Expect) -> Result<ExitCode, Box<dyn Error>> {
         });
         let device = options.ask.device.as_deref();
         let deadline = Deadline::after(PIECE + PATIENCE);
-        let answer = client.request("expect", device, object(members), deadline)?.value;
+        let path = &options.ask.control_path;
+        let connected =
+            client.take().map_or_else(|| Client::connect(path, Deadline::after(PATIENCE)), Ok);
+        let answer = connected.and_then(|mut server| {
+            let answer = server.request("expect", device, object(members), deadline)?;
+            client = Some(server);
+            Ok(answer.value)
+        });
+        let answer = match answer {
+            Ok(answer) => answer,
+            // As a script has it that starts a server and goes on, or one with many questions at once.
+            Err(error @ (Error::Absent { .. } | Error::Refused { .. }))
+                if error.can_pass() && begun.elapsed() < options.timeout =>
+            {
+                thread::sleep(PAUSE);
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
         let bytes = |member: &str| {
             answer
                 .get(member)
@@ -60,11 +70,13 @@ pub fn expect(options: cli::Expect) -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// As it is; but a guest does not play with a terminal.
-fn print_match(found: &[u8]) -> Result<ExitCode, Box<dyn Error>> {
+fn print_match(found: &[u8]) -> Result<ExitCode, Box<dyn AnyError>> {
     let mut out = io::stdout().lock();
     let bytes = if out.is_terminal() { shown(found).into_bytes() } else { found.to_vec() };
     match out.write_all(&[&bytes[..], b"\n"].concat()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot write to standard output: {}", plain(&error)).into())
+        }
         Ok(()) | Err(_) => Ok(ExitCode::SUCCESS),
     }
 }

@@ -21,6 +21,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::errors::{complain, plain};
+use crate::serial::Port;
 
 /// `text` as one word for a POSIX shell.
 fn shell_word(text: &str) -> String {
@@ -52,6 +53,14 @@ fn announce(text: String, elsewhere: bool) -> io::Result<()> {
     })?;
     let _ = printed.recv_timeout(PATIENCE);
     Ok(())
+}
+
+/// A line for each port whose peer cannot know where it is.
+fn places(label: &str, ports: &[Port]) -> String {
+    let place = |(number, port): (usize, &Port)| {
+        port.place().map(|place| format!("mdev-user: {label}: port {number} is at {place}\n"))
+    };
+    ports.iter().enumerate().filter_map(place).collect()
 }
 
 const PATIENCE: Duration = Duration::from_millis(200);

@@ -18,6 +18,7 @@ use rustix::termios::tcgetpgrp;
 use tempfile::TempDir;
 use vfio_user_server::{Endpoint, EventLoop, Listener, qemu_device};
 
+use super::{announce, places};
 use crate::cli;
 use crate::control::{Bound, Known};
 use crate::device_spec::DeviceSpec;
@@ -41,9 +42,14 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
         let argument = qemu_device(&socket).ok_or_else(|| {
             format!("{}: QEMU can only be told paths that are UTF-8", socket.display())
         })?;
+        let label = device.object().to_string();
         let endpoint = Endpoint::new(device, Listener::bind(&socket)?);
         let id = event_loop.add(endpoint.with_faults(options.faults.list.clone()))?;
         endpoints.push(id);
+        let places = places(&label, &ports);
+        if !places.is_empty() {
+            announce(places, true)?;
+        }
         known.extend(Known::new(&event_loop, id, Some(socket), ports));
         command.arg("-device").arg(argument);
     }

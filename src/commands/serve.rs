@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use vfio_user_server::{Endpoint, Event, EventLoop, Listener, qemu_device};
 
-use super::{announce, shell_word};
+use super::{announce, places, shell_word};
 use crate::cli;
 use crate::control::{Bound, Known};
 use crate::inherited::{self, Inherited};
@@ -34,7 +34,8 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
         super::give_up_later();
     })?;
 
-    let ready = format!("mdev-user: {label} is ready {}\n", source.describe());
+    let places = places(&label, &ports);
+    let ready = format!("mdev-user: {label} is ready {}\n{places}", source.describe());
     let socket = source.path().map(Into::into);
     let endpoint = match source {
         Source::Listener { listener, .. } => Endpoint::new(device, listener),

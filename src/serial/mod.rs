@@ -16,18 +16,19 @@ mod wire;
 
 pub use bell::{Bell, Woken, has_left};
 pub use escapes::Text;
-pub use options::Ports;
+pub use options::{OF_A_SPEC, Ports};
 pub use overrides::Overrides;
 pub use port::{Port, Unheard};
 pub use record::Heard;
 pub use wire::errors;
 
-/// A pattern for what a guest sends: bytes, lines that end with LF or CR LF.
+/// A pattern for what a guest sends: bytes, whatever they stand for, and lines that end with LF or CR LF.
 ///
 /// # Errors
 /// What is wrong with it, in one line.
 pub fn regex(text: &str) -> Result<regex::bytes::Regex, String> {
-    regex::bytes::RegexBuilder::new(text)
+    let regex = regex::bytes::RegexBuilder::new(text)
+        .unicode(false)
         .multi_line(true)
         .crlf(true)
         .size_limit(MAX_REGEX)
@@ -38,7 +39,12 @@ pub fn regex(text: &str) -> Result<regex::bytes::Regex, String> {
             let what = text.lines().last().unwrap_or_default();
             let what = what.strip_prefix("error: ").unwrap_or(what);
             format!("it is no regular expression: {what}")
-        })
+        })?;
+    // A script whose variable is not set would wait for nothing.
+    if regex.is_match(b"") {
+        return Err("it matches where nothing has come; say what is to come".into());
+    }
+    Ok(regex)
 }
 
 /// Bytes of a compiled pattern.

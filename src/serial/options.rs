@@ -10,6 +10,20 @@ use super::port::{self, Port};
 use super::wire::Wire;
 use crate::errors::plain;
 
+/// Options that belong within the value of `serial0` and `serial1`, where people forget to double the comma.
+pub const OF_A_SPEC: [&str; 10] = [
+    "append",
+    "history",
+    "logappend",
+    "logfile",
+    "logtimestamp",
+    "nodelay",
+    "path",
+    "reconnect-ms",
+    "server",
+    "wait",
+];
+
 /// The ports of a card, from the first on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ports {
@@ -116,9 +130,10 @@ impl Ports {
             };
             let (port, orders) = port::pair().map_err(|error| failed(&plain(&error)))?;
             let wire = Wire::open(text, &spec, paced, orders).map_err(|error| failed(&error))?;
+            let place = wire.status().address.filter(|place| !wire.text().contains(place.as_str()));
             let line: Box<dyn Line> = Box::new(wire);
             lines.push(if paced { Box::new(Paced::new(line)) } else { line });
-            ports.push(port);
+            ports.push(port.at(place));
         }
         Ok((lines, ports))
     }

@@ -21,6 +21,7 @@ type Order = Box<dyn FnOnce(&mut Wire) + Send>;
 pub struct Port {
     orders: Sender<Order>,
     wake: Arc<OwnedFd>,
+    place: Option<String>,
 }
 
 impl fmt::Debug for Port {
@@ -39,6 +40,15 @@ pub enum Unheard {
 }
 
 impl Port {
+    /// Where a peer finds it, if that was found when it was opened: the name of a terminal, a number of a TCP port.
+    pub fn place(&self) -> Option<&str> {
+        self.place.as_deref()
+    }
+
+    pub(super) fn at(self, place: Option<String>) -> Self {
+        Self { place, ..self }
+    }
+
     /// Has the wire do something, between two accesses of a guest.
     pub fn ask<T: Send + 'static>(
         &self,
@@ -83,5 +93,6 @@ impl Orders {
 pub(super) fn pair() -> io::Result<(Port, Orders)> {
     let (sender, orders) = channel();
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-    Ok((Port { orders: sender, wake: Arc::clone(&wake) }, Orders { orders, wake }))
+    let port = Port { orders: sender, wake: Arc::clone(&wake), place: None };
+    Ok((port, Orders { orders, wake }))
 }

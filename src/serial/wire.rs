@@ -117,6 +117,11 @@ impl Wire {
         })
     }
 
+    /// What was asked for.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// How it does.
     pub fn status(&self) -> Status {
         let of = |count: fn(&Chardev) -> u64| self.chardev.as_ref().map_or(0, count);

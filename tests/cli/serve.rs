@@ -116,6 +116,27 @@ fn the_argument_for_qemu_can_be_pasted_into_a_shell_whatever_the_path_holds() {
 }
 
 #[test]
+fn where_a_port_is_that_the_command_line_does_not_say_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("it");
+    let ends = ["--serial0", "pty", "--serial1", "tcp::0"];
+    let (child, _) = start(mdev_user(&["serve", "mtty-2", "--socket-path"]).arg(&path).args(ends));
+    let said = stop(child, Signal::TERM);
+    let places: Vec<&str> = said.out.lines().skip(2).collect();
+    assert!(places[0].starts_with("mdev-user: vfio0 (mtty-2): port 0 is at /dev/pts/"), "{said:?}");
+    assert!(
+        places[1].starts_with("mdev-user: vfio0 (mtty-2): port 1 is at 127.0.0.1:"),
+        "{said:?}"
+    );
+    assert_eq!(places.len(), 2);
+
+    let named = format!("unix:{}", directory.path().join("port").display());
+    let ends = ["--serial0", "null", "--serial1", &named];
+    let (child, _) = start(mdev_user(&["serve", "mtty-2", "--socket-path"]).arg(&path).args(ends));
+    assert_eq!(stop(child, Signal::TERM).out.lines().count(), 2);
+}
+
+#[test]
 fn a_relative_path_is_absolute_for_qemu() {
     let directory = tempfile::tempdir().unwrap();
     let mut command = mdev_user(&["serve", "mtty-1", "--socket-path", "x.sock"]);

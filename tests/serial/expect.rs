@@ -1,5 +1,6 @@
 //! `send` and `expect`.
 
+use std::io::Write;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ fn wrong_words_are_refused() {
     for (verb, arguments, status, words) in [
         ("expect", &["0", "(", "--timeout", "1s"][..], 2, "no regular expression: unclosed group"),
         ("expect", &["0", "x", "--timeout", "1"], 2, "a time is a number with its unit"),
+        ("expect", &["0", ""], 2, "it matches where nothing has come; say what is to come"),
+        ("expect", &["0", "x*"], 2, "it matches where nothing has come"),
+        ("expect", &["0", "$"], 2, "it matches where nothing has come"),
         ("expect", &["7", "x"], 1, "EINVAL: vfio0 has no port 7, only 0 to 1"),
         ("send", &["0", r"\q"], 2, r"'\q' is no escape: those are \n \r"),
         ("send", &["0"], 2, "required"),
@@ -107,6 +111,51 @@ fn standard_input_is_sent_as_it_is() {
     command.stdin(std::fs::File::open(card.path("script")).unwrap());
     let sending = command.stderr(Stdio::piped()).spawn().unwrap();
     assert_eq!(card.hear(1, 20_000), bytes);
+    assert!(sending.wait_with_output().unwrap().status.success());
+}
+
+#[test]
+fn standard_input_may_take_longer_than_the_guest_is_given() {
+    let mut card = Card::start(&["--serial0", "null"]);
+    let mut command = card.command("send", &["0", "-", "--timeout", "2s"]);
+    let mut sending = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut input = sending.stdin.take().unwrap();
+    for _ in 0..2 {
+        std::thread::sleep(Duration::from_millis(1100));
+        input.write_all(b"a piece of it, longer than a FIFO").unwrap();
+        assert_eq!(card.hear(0, 33), b"a piece of it, longer than a FIFO");
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    drop(input);
+    let output = sending.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", error(&output));
+}
+
+#[test]
+fn a_pattern_is_of_bytes_whatever_they_stand_for() {
+    let mut card = Card::start(&["--serial0", "null"]);
+    card.send(0, b"caf\xe9 ok \xff\xfe \xc3\xa4 end");
+    assert_eq!(card.ask("expect", &["0", "caf.*?ok"]).stdout, b"caf\xe9 ok\n");
+    assert_eq!(card.ask("expect", &["0", r"\xff\xfe"]).stdout, b"\xff\xfe\n");
+    assert_eq!(card.ask("expect", &["0", "\u{e4}"]).stdout, b"\xc3\xa4\n");
+}
+
+#[test]
+fn a_break_comes_after_what_was_sent_before_it() {
+    let mut card = Card::start(&["--serial0", "null"]);
+    let mut command = card.command("send", &["0", &"x".repeat(40), "--timeout", "20s"]);
+    let sending = command.stderr(Stdio::piped()).spawn().unwrap();
+    card.soon("24 characters wait", |card| card.info(0)["bytes_waiting"] == 24);
+    card.tell("serial", &["break", "0"]);
+    card.tell("serial", &["inject", "0", "parity"]);
+    let mut received = Vec::new();
+    card.soon("all is there", |card| {
+        received.extend(card.receive(0));
+        received.len() >= 42
+    });
+    let told: Vec<_> = received.iter().map(|(status, byte)| (status & 0x1e, *byte)).collect();
+    assert_eq!(told[..40], [(0, b'x'); 40]);
+    assert_eq!(told[40..], [(0x18, 0), (0x04, 0)]);
     assert!(sending.wait_with_output().unwrap().status.success());
 }
 

@@ -236,7 +236,7 @@ fn what_a_verb_does_not_know_or_needs_is_said() {
         (r#"{"verb": "expect", "port": 0}"#, "a 'regex' is missing"),
         (r#"{"verb": "expect", "port": 0, "regex": "["}"#, "'regex': it is no regular expression"),
         (
-            r#"{"verb": "expect", "port": 0, "regex": "", "timeout_ms": 86400001}"#,
+            r#"{"verb": "expect", "port": 0, "regex": "x", "timeout_ms": 86400001}"#,
             "'timeout_ms' is at most 86400000",
         ),
     ] {

@@ -92,10 +92,7 @@ pub enum OpenError {
         error: io::Error,
     },
     /// Nobody answers.
-    #[error(
-        "cannot connect to {address}: {}; start who listens there first, or say reconnect-ms=N to go on trying",
-        plain(error)
-    )]
+    #[error("cannot connect to {address}: {}", why_not_connect(error))]
     Connect {
         /// the address
         address: String,
@@ -116,6 +113,14 @@ pub enum OpenError {
     /// The system refuses something that has no name.
     #[error("cannot set up an end: {}", plain(.0))]
     Io(#[from] io::Error),
+}
+
+fn why_not_connect(error: &io::Error) -> String {
+    let way_out = match error.kind() {
+        io::ErrorKind::PermissionDenied => "it belongs to somebody else; use another address",
+        _ => "start who listens there first, or say reconnect-ms=N to go on trying",
+    };
+    format!("{}; {way_out}", plain(error))
 }
 
 fn why_not_listen(error: &io::Error) -> String {

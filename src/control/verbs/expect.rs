@@ -40,7 +40,13 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
                 .into());
             }
             last = Some(heard);
-            continue;
+            // Who has left, or has waited for long enough, has so also while more and more comes.
+            if has_left(request.client) {
+                return Err(left());
+            }
+            if begun.elapsed() < timeout {
+                continue;
+            }
         }
         let woken = bell.wait(request.client, timeout.saturating_sub(begun.elapsed()));
         if woken == Woken::Left {
