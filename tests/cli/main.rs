@@ -20,6 +20,7 @@ mod refusals;
 mod run;
 mod serve;
 mod terminal;
+mod units;
 mod view;
 
 use std::io::{Read, Write};
