@@ -1,6 +1,7 @@
 //! The command line.
 
 mod control;
+mod handed;
 mod serial;
 
 use std::ffi::OsString;
@@ -16,8 +17,10 @@ use vfio_user_server::{DEFAULT_POLL, Fault, FaultError};
 
 pub use control::{Control, Info, Screenshot, Wait};
 use control::{INFO_EXAMPLES, SCREENSHOT_EXAMPLES, WAIT_EXAMPLES, WAIT_USAGE};
+pub use handed::{Peers, Ready};
 pub use serial::{Expect, Send, Serial, SerialVerb};
 
+use crate::activation;
 use crate::device_spec::{DeviceSpec, DeviceSpecParser};
 
 /// Serves the kernel's mdev sample devices to QEMU and other vfio-user clients, without root and without a kernel
@@ -63,7 +66,7 @@ that of `run` is the command's.";
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve one device on a socket, in the foreground, until SIGTERM or SIGINT
-    #[command(after_help = SERVE_EXAMPLES)]
+    #[command(after_help = SERVE_EXAMPLES, override_usage = SERVE_USAGE)]
     Serve(Serve),
     /// Run QEMU with devices: serve them, add the -device arguments, run the command, clean up
     #[command(after_help = RUN_EXAMPLES)]
@@ -124,6 +127,8 @@ Faults: a SPEC is ACTION[,OPTION=VALUE]..., at its shortest
   which `mdev-user man` writes, explains them, as docs/faults.md does."
     };
 }
+
+const SERVE_USAGE: &str = "mdev-user serve [OPTIONS] [--socket-path <PATH> | --fd <N>] <TYPE>";
 
 const SERVE_EXAMPLES: &str = concat!(
     serial!(),
@@ -191,6 +196,12 @@ pub struct Serve {
     #[command(flatten)]
     pub control: Control,
 
+    #[command(flatten)]
+    pub peers: Peers,
+
+    #[command(flatten)]
+    pub ready: Ready,
+
     /// End when the first client has left
     #[arg(long)]
     pub once: bool,
@@ -203,7 +214,7 @@ pub struct Serve {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub struct Socket {
     /// Make the socket at PATH (mode 0600) and remove it at the end. A stale one is taken over, one that somebody
     /// listens on is not
@@ -274,6 +285,25 @@ impl Serve {
             .clone()
             .with(given)
             .map_err(|what| Cli::command().error(ErrorKind::InvalidValue, what))?;
+        let Socket { socket_path, fd } = &self.socket;
+        if socket_path.is_none()
+            && fd.is_none()
+            && let Ok(why) = activation::absent()
+        {
+            let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
+            return Err(Cli::command().error(
+                ErrorKind::MissingRequiredArgument,
+                format!(
+                    "a socket is needed: --socket-path PATH, --fd N, or one by LISTEN_FDS{why}"
+                ),
+            ));
+        }
+        if self.ready.ready_fd.is_some() && self.ready.ready_fd == self.socket.fd {
+            return Err(Cli::command().error(
+                ErrorKind::ArgumentConflict,
+                "--ready-fd and --fd are the same, and it takes two descriptors",
+            ));
+        }
         let paths = self.socket.socket_path.as_deref().zip(self.control.control_path.as_deref());
         match paths {
             Some((socket, control)) if is_same(socket, control) => Err(Cli::command().error(

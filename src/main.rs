@@ -1,5 +1,6 @@
 //! The program `mdev-user`: the command line, and what joins devices to servers.
 
+mod activation;
 mod cli;
 mod commands;
 mod control;
@@ -8,7 +9,9 @@ mod errors;
 mod inherited;
 mod logging;
 mod monitor;
+mod notify;
 mod parents;
+mod peers;
 mod serial;
 mod signals;
 mod usage;

@@ -72,6 +72,39 @@ fn these_are_published_and_nothing_else() {
     assert_eq!(names, PUBLISHED);
 }
 
+/// What is below target/deb is written by `cargo xtask deb`, which looks at the package.
+#[test]
+fn what_the_debian_package_takes_is_there_and_all_of_dist_is_taken() {
+    let package = packages().into_iter().find(|package| package["name"] == "mdev-user").unwrap();
+    let deb = &package["metadata"]["deb"];
+    let mut taken = BTreeSet::new();
+    let files = |pattern: &str| -> Vec<PathBuf> {
+        let (directory, name) = pattern.rsplit_once('/').unwrap_or(("", pattern));
+        let (prefix, suffix) = name.split_once('*').unwrap_or((name, ""));
+        let entries = fs::read_dir(root().join(directory)).unwrap().map(|it| it.unwrap().path());
+        let fits = |path: &PathBuf| {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            path.is_file() && name.starts_with(prefix) && name.ends_with(suffix)
+        };
+        entries.filter(fits).collect()
+    };
+    let single = texts(&deb["license-file"]).into_iter().chain([text(&deb["changelog"])]);
+    let assets = deb["assets"].as_array().unwrap().iter().map(|asset| text(&asset[0]));
+    for source in single.chain(assets).filter(|source| !source.starts_with("target/")) {
+        let found = files(source);
+        assert!(!found.is_empty(), "{source}");
+        taken.extend(found);
+    }
+    for directory in ["systemd", "vfio-user", "deb"] {
+        for file in files(&format!("dist/{directory}/*")) {
+            assert!(taken.contains(&file), "{}", file.display());
+        }
+    }
+    let changelog = fs::read_to_string(root().join("dist/deb/changelog")).unwrap();
+    let version = format!("mdev-user ({}-1) ", text(&package["version"]));
+    assert!(changelog.starts_with(&version), "{changelog}");
+}
+
 #[test]
 fn what_the_registry_shows_is_there() {
     for package in published() {

@@ -48,6 +48,12 @@ const LOG: Entry = (
 );
 const RUNTIME: Entry =
     ("XDG_RUNTIME_DIR", "Where run makes its sockets if it can, else in TMPDIR, else in /tmp.");
+const LISTEN: Entry = (
+    "LISTEN_PID, LISTEN_FDS, LISTEN_FDNAMES",
+    "Sockets that were handed over, as sd_listen_fds(3) has it: device (serve alone) and control.",
+);
+const NOTIFY: Entry =
+    ("NOTIFY_SOCKET", "Who is told of readiness, state and end, as sd_notify(3) has it.");
 const SOCKETS: Entry = (
     "$XDG_RUNTIME_DIR/mdev-user-*/",
     "The sockets of run, in a directory of mode 0700. It goes when run ends.",
@@ -108,9 +114,9 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     }
     let (status, variables, files): (&[Entry], &[Entry], &[Entry]) = match command.get_name() {
         "mdev-user" => (&STATUS, &[LOG, RUNTIME], &[]),
-        "serve" => (&STATUS_OF_SERVE, &[LOG], &[]),
+        "serve" => (&STATUS_OF_SERVE, &[LOG, LISTEN, NOTIFY], &[]),
         "wait" => (&STATUS_OF_WAIT, &[], &[]),
-        "run" => (&STATUS_OF_RUN, &[LOG, RUNTIME], &[SOCKETS]),
+        "run" => (&STATUS_OF_RUN, &[LOG, RUNTIME, LISTEN, NOTIFY], &[SOCKETS]),
         _ => (&STATUS, &[], &[]),
     };
     entries(&mut rest, "EXIT STATUS", status);

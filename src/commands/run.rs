@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
@@ -19,19 +20,26 @@ use tempfile::TempDir;
 use vfio_user_server::{Endpoint, EventLoop, Listener, qemu_device};
 
 use super::{announce, places};
+use crate::activation::{self, Sockets};
 use crate::cli;
 use crate::control::{Bound, Known};
 use crate::device_spec::DeviceSpec;
 use crate::errors::{complain, plain};
+use crate::notify::{self, Notify};
 use crate::parents::{Created, Parents};
+use crate::peers::Gate;
 use crate::signals::{self, Ending};
 
 pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
+    // Before anything here is opened, which might get the number of one of them.
+    let handed_control = handed_control(&options)?;
     // Files that they are made of may be waited for: until those are there, signals have their usual effect.
     let devices = create_all(&options.devices)?;
     let ending = Ending::new()?;
     let mut event_loop = EventLoop::new(options.polling.most())?;
-    let control = Bound::new(options.control.control_path.as_deref())?;
+    let path = options.control.control_path.as_deref();
+    let control = Bound::new(path, handed_control, Gate::new(None))?;
+    let notify = Notify::from_environment();
     let directory = private_directory()?;
     let mut command = command(&options)?;
     let (mut endpoints, mut known) = (Vec::new(), Vec::new());
@@ -60,7 +68,9 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
         Err(error) => return Ok(cannot_run(command.get_program(), &error)),
     };
     let status = wait_in_background(child, ending, &event_loop)?;
+    notify.ready(&format!("{} runs", options.command.join(OsStr::new(" ")).display()));
     event_loop.run(|_, _| ())?;
+    notify.stopping();
     drop(control);
     for id in endpoints {
         if let Some(endpoint) = event_loop.remove(id) {
@@ -68,6 +78,14 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
         }
     }
     Ok(exit_code(status.recv()??))
+}
+
+/// The control socket, if it was handed over. Those of the devices are made here.
+fn handed_control(options: &cli::Run) -> Result<Option<UnixListener>, String> {
+    let mut sockets = Sockets::take(&[])?;
+    let control = sockets.control(true, options.control.control_path.is_some())?;
+    sockets.finish("control, or no name; `run` makes those of its devices itself")?;
+    Ok(control)
 }
 
 fn create_all(specs: &[DeviceSpec]) -> Result<Vec<Created>, String> {
@@ -107,6 +125,10 @@ fn command(options: &cli::Run) -> Result<Command, Box<dyn Error>> {
         options.command.split_first().ok_or("a command is needed after --")?;
     let mut command = Command::new(program);
     command.args(arguments);
+    // These were for this process.
+    activation::VARIABLES.iter().chain([&notify::VARIABLE]).for_each(|it| {
+        command.env_remove(it);
+    });
     if options.devices.iter().any(DeviceSpec::uses_stdio) {
         // Two who read one terminal each get half of what is typed, and output is a guest's.
         command.stdin(Stdio::null()).stdout(another_stderr()?);

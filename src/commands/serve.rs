@@ -1,30 +1,37 @@
 //! `mdev-user serve`: one device on one socket.
 
 use std::error::Error;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use vfio_user_server::{Endpoint, Event, EventLoop, Listener, qemu_device};
 
 use super::{announce, places, shell_word};
+use crate::activation::{self, Sockets};
 use crate::cli;
 use crate::control::{Bound, Known};
 use crate::inherited::{self, Inherited};
+use crate::notify::{Notify, ReadyFd};
 use crate::parents::{Created, Parents};
+use crate::peers::Gate;
 use crate::signals::{self, Ending};
 
 pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
-    // Before anything here is opened, which might get the number that `--fd` names.
-    let inherited = options.socket.fd.map(inherited::take).transpose()?;
+    // Before anything here is opened, which might get the number that an option names.
+    let Handed { device: inherited, control: handed_control, ready: ready_fd } =
+        Handed::take(&options)?;
     // A file that it is made of may be waited for: until it is there, signals have their usual effect.
     let Created { device, ports } = Parents::new().create(&options.device)?;
     let ending = Ending::new()?;
     let label = device.object().to_string();
     let source = Source::new(inherited, options.socket.socket_path)?;
 
-    let control = Bound::new(options.control.control_path.as_deref())?;
+    let uids = options.peers.uids();
+    let path = options.control.control_path.as_deref();
+    let control = Bound::new(path, handed_control, Gate::new(uids.clone()))?;
 
+    let notify = Notify::from_environment();
     let mut event_loop = EventLoop::new(options.polling.most())?;
     let handle = event_loop.handle();
     let stop = handle.clone();
@@ -41,13 +48,21 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
         Source::Listener { listener, .. } => Endpoint::new(device, listener),
         Source::Client(client) => Endpoint::connected(device, client),
     };
-    let id = event_loop.add(endpoint.with_faults(options.faults.list))?;
+    let mut endpoint = endpoint.with_faults(options.faults.list);
+    if let Some(uids) = uids {
+        endpoint = endpoint.with_allowed_uids(uids);
+    }
+    let id = event_loop.add(endpoint)?;
     let known = Known::new(&event_loop, id, socket, ports).into_iter().collect();
     let control = control.map(|control| control.answer(event_loop.handle(), known)).transpose()?;
     announce(ready, options.device.uses_stdio())?;
+    ready_fd.into_iter().for_each(ReadyFd::tell);
+    notify.ready(&format!("{label}: no client"));
     let mut status = ExitCode::SUCCESS;
     event_loop.run(|_, event| match event {
+        Event::ClientCame => notify.status(&format!("{label}: in use")),
         Event::ClientLeft if options.once => handle.stop(),
+        Event::ClientLeft => notify.status(&format!("{label}: no client")),
         // The log has said it. There is nothing left to serve.
         Event::Faulted => {
             status = ExitCode::FAILURE;
@@ -55,11 +70,43 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
         }
         _ => (),
     })?;
+    notify.stopping();
     drop(control);
     if let Some(endpoint) = event_loop.remove(id) {
         endpoint.shut_down();
     }
     Ok(status)
+}
+
+/// What this process was started with.
+struct Handed {
+    device: Option<Inherited>,
+    control: Option<UnixListener>,
+    ready: Option<ReadyFd>,
+}
+
+impl Handed {
+    fn take(options: &cli::Serve) -> Result<Self, String> {
+        let (fd, ready) = (options.socket.fd, options.ready.ready_fd);
+        let mut sockets = Sockets::take(&[("--fd", fd), ("--ready-fd", ready)])?;
+        let is_activated = !sockets.is_empty();
+        let control = sockets.control(false, options.control.control_path.is_some())?;
+        let device = sockets.named(activation::DEVICE, true)?;
+        sockets.finish("device, control, or no name, which is the device's")?;
+        let given = fd.map(|fd| inherited::take(fd, &format!("--fd {fd}"))).transpose()?;
+        let named = options.socket.socket_path.is_some() || given.is_some();
+        match device {
+            Some(_) if named => {
+                return Err("LISTEN_FDS has a socket for the device, and so has the command line; leave out --socket-path or --fd".into());
+            }
+            None if is_activated && !named => {
+                return Err("LISTEN_FDS has no socket for the device, only for control; add one, or --socket-path PATH".into());
+            }
+            Some(_) | None => (),
+        }
+        let ready = ready.map(ReadyFd::take).transpose()?;
+        Ok(Self { device: device.or(given), control, ready })
+    }
 }
 
 /// Where clients come from.

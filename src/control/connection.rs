@@ -62,7 +62,17 @@ fn answer(
 /// Tells one client too many, without waiting for it.
 pub fn refuse(stream: &UnixStream) {
     let why = format!("{MOST} connections are open already; try again when one has ended");
-    let line = reply::line(None, Err(&Failure::new(Errno::AGAIN, why))) + "\n";
+    tell(stream, &Failure::new(Errno::AGAIN, why));
+}
+
+/// Tells one that may not use this socket, without waiting for it.
+pub fn turn_away(stream: &UnixStream, who: &str) {
+    let why = format!("{who} may not use this control socket; have the server --allow-uid it");
+    tell(stream, &Failure::new(Errno::ACCESS, why));
+}
+
+fn tell(stream: &UnixStream, failure: &Failure) {
+    let line = reply::line(None, Err(failure)) + "\n";
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     let _ = rustix::net::send(stream, line.as_bytes(), flags);
 }

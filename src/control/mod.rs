@@ -9,18 +9,21 @@ mod devices;
 mod reply;
 mod verbs;
 
+use std::error::Error;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use vfio_user_server::{ListenError, Listener, LoopHandle, closer};
+use vfio_user_server::{Listener, LoopHandle, closer};
 
 pub use devices::{Devices, Known};
+
+use crate::peers::{Gate, Stranger};
 
 /// Connections at one time.
 const MOST: usize = 16;
@@ -28,11 +31,21 @@ const MOST: usize = 16;
 const REST: Duration = Duration::from_millis(100);
 
 /// A control socket that does not answer yet: to be made before anything that is only to be if it can be made.
-pub struct Bound(Listener);
+pub struct Bound(Listener, Gate);
 
 impl Bound {
-    pub fn new(path: Option<&Path>) -> Result<Option<Self>, ListenError> {
-        path.map(|path| Listener::bind(path).map(Self)).transpose()
+    /// At `path`, unless one was handed over; for whoever the gate lets in.
+    pub fn new(
+        path: Option<&Path>,
+        inherited: Option<UnixListener>,
+        gate: Gate,
+    ) -> Result<Option<Self>, Box<dyn Error>> {
+        let listener = match (inherited, path) {
+            (Some(socket), _) => Listener::inherited(socket)?,
+            (None, Some(path)) => Listener::bind(path)?,
+            (None, None) => return Ok(None),
+        };
+        Ok(Some(Self(listener, gate)))
     }
 
     /// Answers from here on.
@@ -42,7 +55,7 @@ impl Bound {
         let devices = Arc::new(Devices::new(event_loop, known));
         let accepting = thread::Builder::new()
             .name("control".into())
-            .spawn(move || accept_all(&self.0, &stopped, &devices))?;
+            .spawn(move || accept_all(&self.0, self.1, &stopped, &devices))?;
         Ok(Control { stop, accepting: Some(accepting) })
     }
 }
@@ -64,17 +77,23 @@ impl Drop for Control {
     }
 }
 
-fn accept_all(listener: &Listener, stop: &OwnedFd, devices: &Arc<Devices>) {
+fn accept_all(listener: &Listener, mut gate: Gate, stop: &OwnedFd, devices: &Arc<Devices>) {
     // As many others hold it as there are connections.
     let open = Arc::new(());
     while !waits(&[listener], stop, None) {
         match listener.accept() {
-            Ok(Some(stream)) if Arc::strong_count(&open) > MOST => {
-                connection::refuse(&stream);
-                // What it sent along may keep waiting whoever closes it.
-                closer::close_elsewhere(stream.into());
-            }
             Ok(Some(stream)) => {
+                if let Err(Stranger(who)) = gate.admit(&stream) {
+                    connection::turn_away(&stream, &who);
+                    // What it sent along may keep waiting whoever closes it.
+                    closer::close_elsewhere(stream.into());
+                    continue;
+                }
+                if Arc::strong_count(&open) > MOST {
+                    connection::refuse(&stream);
+                    closer::close_elsewhere(stream.into());
+                    continue;
+                }
                 let (ticket, devices) = (Arc::clone(&open), Arc::clone(devices));
                 if let Err(error) = start(stream, ticket, devices) {
                     log::warn!("control socket: cannot take a client on: {error}");

@@ -12,11 +12,15 @@ mod descriptors;
 mod documents;
 mod faults;
 mod generated;
+mod handed;
+mod notify;
 mod output;
+mod peers;
 mod refusals;
 mod run;
 mod serve;
 mod terminal;
+mod units;
 mod view;
 
 use std::io::{Read, Write};
@@ -56,7 +60,11 @@ fn shell(script: &str) -> Command {
 }
 
 fn plain(command: &mut Command) {
-    command.env_remove("RUST_LOG").env_remove("XDG_RUNTIME_DIR").stdin(Stdio::null());
+    let variables = ["RUST_LOG", "XDG_RUNTIME_DIR", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID"];
+    for variable in variables {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null());
 }
 
 /// Runs a command to its end.

@@ -75,6 +75,8 @@ fn each_command_is_explained() {
         "mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd, mbochs-small",
         "--socket-path",
         "--fd",
+        "--allow-uid",
+        "--ready-fd",
         "--once",
         "--poll-us",
         "Examples:",
@@ -168,7 +170,17 @@ fn capabilities_tell_a_program_what_it_needs() {
     );
     assert_eq!(
         value["features"],
-        serde_json::json!(["control-path", "fault", "fd", "once", "poll-us"])
+        serde_json::json!([
+            "allow-uid",
+            "control-path",
+            "fault",
+            "fd",
+            "listen-fds",
+            "notify-socket",
+            "once",
+            "poll-us",
+            "ready-fd"
+        ])
     );
     // As with vhost-user's programs, other words are ignored.
     for others in [&["types"][..], &["garbage"], &["--bogus"], &["--version"], &["serve"]] {

@@ -29,8 +29,11 @@ fn a_wrong_command_line_ends_with_2_and_says_what_would_be_right() {
             "[possible values: off, error, warn, info, debug, trace]; see `mdev-user types --help`",
         ),
         (vec!["types", "mtty"], "'mtty' found; see `mdev-user types --help`"),
-        (vec!["serve"], "--socket-path <PATH>|--fd <N>> <TYPE>; see `mdev-user serve --help`"),
-        (serve(&[]), "--socket-path <PATH>|--fd <N>>; see `mdev-user serve --help`"),
+        (vec!["serve"], "provided: <TYPE>; see `mdev-user serve --help`"),
+        (
+            serve(&[]),
+            "a socket is needed: --socket-path PATH, --fd N, or one by LISTEN_FDS; see `mdev-user s",
+        ),
         (serve(&["--socket-path"]), "a value is required for '--socket-path <PATH>'"),
         (serve(&["--socket-path", ""]), "a value is required for '--socket-path <PATH>'"),
         (serve(&["--fd", "9", "--socket-path", "x"]), "'--fd <N>' cannot be used with"),

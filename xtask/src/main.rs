@@ -2,6 +2,7 @@
 
 mod bench;
 mod cargo;
+mod deb;
 mod demo;
 mod guest;
 mod interrupt;
@@ -45,6 +46,12 @@ enum Task {
     Guest(guest::Options),
     /// Runs every check that a change must pass, guests included
     Test,
+    /// Builds a Debian package and looks at it
+    ///
+    /// With cargo-deb, which is built into target/tools if it is not on PATH. The package holds the program, manual pages,
+    /// completions, units for a user's systemd and the descriptor; it is unpacked and its program run. Nothing is
+    /// installed.
+    Deb,
     /// Measures our devices beside QEMU's own, in one guest
     ///
     /// serial: what a guest waits for a register, and how fast a tty goes each way, to and from a socket on the host. The
@@ -80,6 +87,7 @@ fn main() -> ExitCode {
         Task::Demo { interactive: true } => demo::interact(),
         Task::Guest(options) => guest::run(&options),
         Task::Test => test::run(),
+        Task::Deb => deb::run(),
         Task::Bench { of, rounds } => bench::run(of, rounds),
         Task::Soak { mib, seed } => soak::run(mib, seed),
     });

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check that a change must pass.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -77,5 +78,10 @@ fn tools() -> Result {
     tools.gdb()?;
     tools.gdbserver()?;
     println!("QEMU {}", tools.qemu().version());
+    for program in ["systemd-analyze", "systemd-socket-activate"] {
+        if !Path::new("/usr/bin").join(program).exists() {
+            println!("NOT TESTED HERE: what needs {program}, units and sockets; install systemd");
+        }
+    }
     Ok(())
 }

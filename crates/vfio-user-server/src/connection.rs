@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::scratch::Scratch;
 use crate::session::{Answer, MAX_MESSAGE, Session};
 use crate::stats::Stats;
-use crate::transport::{self, Fds, Foreign};
+use crate::transport::{self, Fds, Foreign, Peer};
 use crate::wire::Header;
 
 /// What a connection holds for messages on their way in. A larger message makes it grow with the bytes that have
@@ -76,8 +76,8 @@ pub(crate) struct Connection {
     rest: Rest,
     /// Until when the client has to have said `VERSION`.
     pub(crate) deadline: Instant,
-    /// Who connected, as far as the system tells.
-    pid: Option<u32>,
+    /// The process that connected; `None` if it cannot be seen from here.
+    pub(crate) pid: Option<u32>,
     /// Who it is, for the log.
     label: String,
 }
@@ -102,16 +102,19 @@ impl AsFd for Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(socket: UnixStream, id: u32, deadline: Instant) -> io::Result<Self> {
+    /// `may_open`: it can become the device's user.
+    pub(crate) fn new(
+        socket: UnixStream,
+        id: u32,
+        peer: Peer,
+        may_open: bool,
+        deadline: Instant,
+    ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let pid = transport::peer_pid(&socket);
-        let label = match pid {
-            Some(pid) => format!("client {id} (pid {pid})"),
-            None => format!("client {id}"),
-        };
+        let pid = peer.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
         Ok(Self {
             socket: OwnedFd::from(socket).into(),
-            session: Session::new(),
+            session: if may_open { Session::new() } else { Session::of_stranger() },
             inbox: vec![0; INBOX],
             start: 0,
             end: 0,
@@ -124,8 +127,8 @@ impl Connection {
             failed: false,
             rest: Rest::No,
             deadline,
-            pid,
-            label,
+            pid: peer.pid,
+            label: format!("client {id}{pid}"),
         })
     }
 
@@ -134,9 +137,9 @@ impl Connection {
         self.session.is_open()
     }
 
-    /// The process that connected; `None` if it cannot be seen from here.
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.pid
+    /// Whether it is to be turned away.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.session.is_strange()
     }
 
     /// Something has come in, or can go out. Takes what one read brings and handles the messages in it.

@@ -1,5 +1,7 @@
 //! One device with all that belongs to it on a loop: its listener, its clients, its sources, its timers.
 
+mod arriving;
+
 use std::fmt;
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -21,10 +23,6 @@ use crate::transport;
 
 /// How long a client may take to say `VERSION`. QEMU says it at once.
 const GREETING: Duration = Duration::from_secs(5);
-/// Connections at one time: the client, and those that are about to hear that there is one.
-const MAX_CONNECTIONS: usize = 16;
-/// How long the listener rests when this process can open no more descriptors.
-const REST: Duration = Duration::from_millis(100);
 
 /// What has happened on a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +68,9 @@ pub struct Endpoint {
     next_id: u32,
     coming_and_going: LogLimit,
     failures: LogLimit,
+    /// The users whose processes may be clients; all, if there is no list.
+    allowed: Option<Box<[u32]>>,
+    strangers: LogLimit,
     sources: Vec<(SourceId, u32)>,
     sources_seen: u64,
     /// Boxed: hardly any endpoint has some.
@@ -105,6 +106,8 @@ impl Endpoint {
             next_id: 0,
             coming_and_going: LogLimit::new(),
             failures: LogLimit::new(),
+            allowed: None,
+            strangers: LogLimit::new(),
             sources: Vec::new(),
             sources_seen: 0,
             faults: None,
@@ -115,6 +118,14 @@ impl Endpoint {
     /// Has these faults, and no others, befall its clients, for those who test them. Without any there is no cost.
     pub fn with_faults(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
         self.faults = Faults::new(faults, &mut self.device).map(Box::new);
+        self
+    }
+
+    /// Lets processes of these users be clients (`SO_PEERCRED`), and no others: root and this process's own user are
+    /// none unless they are named. Another is told `EACCES` in answer to its `VERSION`. Without this whoever may connect
+    /// may be a client.
+    pub fn with_allowed_uids(mut self, uids: impl IntoIterator<Item = u32>) -> Self {
+        self.allowed = Some(uids.into_iter().collect());
         self
     }
 
@@ -131,7 +142,7 @@ impl Endpoint {
     /// The client that uses the device now.
     pub fn user(&self) -> Option<User> {
         let client = self.clients.iter().find(|client| client.connection.is_open())?;
-        Some(User { number: client.id, pid: client.connection.pid() })
+        Some(User { number: client.id, pid: client.connection.pid })
     }
 
     /// For the log.
@@ -172,55 +183,6 @@ impl Endpoint {
         };
         self.sync_sources(registry);
         outcome
-    }
-
-    fn accept(&mut self, registry: Registry<'_>) {
-        let Some(listener) = &self.listener else { return };
-        let greeted = match listener.accept() {
-            Ok(Some(socket)) => self.greet(socket, registry),
-            Ok(None) => return,
-            Err(error) => Err(error),
-        };
-        let starved_before = std::mem::replace(&mut self.starved, greeted.is_err());
-        if let Err(error) = greeted {
-            // Out of descriptors or memory: whoever waits goes on waiting, and we do not spin on it. To be said once.
-            let level = if starved_before { Level::Debug } else { Level::Warn };
-            log::log!(
-                level,
-                "{}: cannot take a client on: {error}; trying again every {REST:?}",
-                self.name()
-            );
-            self.rest(registry, Some(Instant::now() + REST));
-        }
-    }
-
-    fn rest(&mut self, registry: Registry<'_>, until: Option<Instant>) {
-        self.rests = until;
-        if let Some(listener) = &self.listener {
-            let flags = if until.is_some() { EventFlags::empty() } else { EventFlags::IN };
-            if let Err(error) = registry.modify(listener, Token::Listener, flags) {
-                log::warn!("{}: listener: {error}", self.name());
-            }
-        }
-    }
-
-    /// Takes a connection on. It becomes the device's user when it says `VERSION`, unless another one is.
-    fn greet(&mut self, socket: UnixStream, registry: Registry<'_>) -> io::Result<()> {
-        if self.clients.len() >= MAX_CONNECTIONS {
-            // The oldest of those that have said nothing makes room.
-            if let Some(position) =
-                self.clients.iter().position(|client| !client.connection.is_open())
-            {
-                registry.remove(&self.clients.remove(position).connection);
-            }
-        }
-        let id = self.next_id;
-        self.next_id = self.next_id.wrapping_add(1) & (u32::MAX >> KIND_BITS);
-        let connection = Connection::new(socket, id, Instant::now() + GREETING)?;
-        registry.add(&connection, Token::Connection(id), EventFlags::IN)?;
-        log::debug!("{}: {connection} connected", self.name());
-        self.clients.push(Client { id, connection, interest: EventFlags::IN });
-        Ok(())
     }
 
     fn attend(&mut self, id: u32, registry: Registry<'_>, scratch: &mut Scratch) -> Option<Event> {

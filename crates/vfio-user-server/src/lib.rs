@@ -21,7 +21,8 @@ mod endpoint;
 mod event_loop;
 mod fault;
 mod listener;
-mod log_limit;
+#[doc(hidden)] // for the program; not covered by semantic versioning
+pub mod log_limit;
 mod poll_window;
 mod program;
 pub mod refusal;
@@ -33,7 +34,7 @@ pub mod session;
 pub mod signals;
 mod socket_path;
 mod stats;
-#[doc(hidden)] // for this crate's tests; not covered by semantic versioning
+#[doc(hidden)] // for the program and this crate's tests; not covered by semantic versioning
 pub mod transport;
 #[doc(hidden)] // for this crate's tests; not covered by semantic versioning
 pub mod version;

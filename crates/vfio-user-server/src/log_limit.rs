@@ -12,19 +12,26 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Lets a few lines a second through, and counts those that it holds back.
 #[derive(Debug)]
-pub(crate) struct LogLimit {
+pub struct LogLimit {
     since: Instant,
     lines: u32,
     held_back: u64,
 }
 
+impl Default for LogLimit {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl LogLimit {
-    pub(crate) fn new() -> Self {
+    /// One that has let nothing through.
+    pub fn new() -> Self {
         Self { since: Instant::now(), lines: 0, held_back: 0 }
     }
 
     /// Writes a line, at level debug if there have been too many.
-    pub(crate) fn say(&mut self, level: Level, line: fmt::Arguments<'_>) {
+    pub fn say(&mut self, level: Level, line: fmt::Arguments<'_>) {
         match self.admit(Instant::now()) {
             Some(0) => log::log!(level, "{line}"),
             Some(held_back) => {

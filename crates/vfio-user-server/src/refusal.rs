@@ -98,6 +98,8 @@ refusals! {
     SecondVersion = EINVAL, STAYS, "VERSION was negotiated already";
     /// Another client has the device open.
     Busy = EBUSY, ENDS, "the device has a client";
+    /// The client's process belongs to a user that the server was told not to serve.
+    NotAllowed = EACCES, ENDS, "the client's user may not use the device";
 
     // VERSION. A failed negotiation leaves no session to go on with: each of these closes.
     /// Less than the two numbers, or more than any honest proposal needs.

@@ -84,12 +84,23 @@ impl Answer {
 #[derive(Debug, Default)]
 pub struct Session {
     agreed: Option<Proposal>,
+    /// Whoever it is may not use the device.
+    strange: bool,
 }
 
 impl Session {
     /// A conversation in which nothing has been said. The device is opened by `VERSION`.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A conversation with somebody who may not use the device: `VERSION` is refused.
+    pub(crate) fn of_stranger() -> Self {
+        Self { strange: true, ..Self::default() }
+    }
+
+    pub(crate) fn is_strange(&self) -> bool {
+        self.strange
     }
 
     /// Whether `VERSION` has been agreed on, and so the device opened. Who drops the session then closes it.
@@ -167,6 +178,9 @@ impl Session {
         }
         if !fds.is_empty() {
             return Err(Refusal::Descriptors { count: fds.len() });
+        }
+        if self.strange {
+            return Err(Refusal::NotAllowed);
         }
         let proposal = version::parse(body)?;
         device.open(OpenMode::Exclusive).map_err(Refusal::open)?;

@@ -282,9 +282,17 @@ pub(crate) fn has_hung_up(socket: impl AsFd) -> bool {
     known && ends.iter().any(|end| end.revents().contains(PollFlags::HUP))
 }
 
-/// The process that connected, for log lines that name the client; `None` if it lives in a PID namespace that is not
-/// visible from here, or on error. It says who connected, not who holds the socket now.
-pub fn peer_pid(socket: impl AsFd) -> Option<u32> {
+/// Who is at the other end of a socket, or was when it connected: it may have handed the socket on since.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// The process; `None` if it lives in a PID namespace that is not visible from here, or on error.
+    pub pid: Option<u32>,
+    /// Its effective user, as this process's user namespace has it (65534 if that has no number for it); `None` on error.
+    pub uid: Option<u32>,
+}
+
+/// Asks the system who is at the other end of a UNIX socket (`SO_PEERCRED`).
+pub fn peer(socket: impl AsFd) -> Peer {
     // The kernel says pid 0 for a client of an outer namespace, when this server is in a container. rustix's type
     // for the answer cannot hold that.
     let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
@@ -294,5 +302,10 @@ pub fn peer_pid(socket: impl AsFd) -> Option<u32> {
     // SAFETY: the option's value is a struct ucred, for which any bytes will do; `to` is one, and `size` its size.
     let result =
         unsafe { libc::getsockopt(socket, libc::SOL_SOCKET, libc::SO_PEERCRED, to, &raw mut size) };
-    u32::try_from(credentials.pid).ok().filter(|pid| result == 0 && *pid != 0)
+    if result != 0 {
+        return Peer::default();
+    }
+    let pid = u32::try_from(credentials.pid).ok().filter(|pid| *pid != 0);
+    // What is not connected has (uid_t)-1, which is no user.
+    Peer { pid, uid: Some(credentials.uid).filter(|uid| *uid != u32::MAX) }
 }

@@ -32,6 +32,7 @@ fn each_refusal_has_its_errno_and_its_consequence() {
         (Refusal::BeforeVersion { number: 999 }, EINVAL, false),
         (Refusal::SecondVersion, EINVAL, false),
         (Refusal::Busy, EBUSY, true),
+        (Refusal::NotAllowed, EACCES, true),
         (Refusal::VersionSize { size: 0 }, EINVAL, true),
         (Refusal::VersionMajor { major: 999 }, EINVAL, true),
         (Refusal::VersionText, EINVAL, true),

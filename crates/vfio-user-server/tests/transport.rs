@@ -16,7 +16,7 @@ use rustix::fs::{MemfdFlags, fstat, memfd_create};
 use rustix::io::{FdFlags, fcntl_getfd};
 use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use vfio_user_server::transport::{Fds, Received, peer_pid, receive, send};
+use vfio_user_server::transport::{Fds, Peer, Received, peer, receive, send};
 
 /// A client's end and a server's end.
 fn pair() -> (UnixStream, UnixStream) {
@@ -282,6 +282,7 @@ fn an_empty_buffer_is_not_mistaken_for_the_end() {
 #[test]
 fn a_socket_s_peer_has_a_process_and_a_file_has_none() {
     let (client, _server) = pair();
-    assert_eq!(peer_pid(&client), Some(std::process::id()));
-    assert_eq!(peer_pid(file(0)), None);
+    let uid = rustix::process::geteuid().as_raw();
+    assert_eq!(peer(&client), Peer { pid: Some(std::process::id()), uid: Some(uid) });
+    assert_eq!(peer(file(0)), Peer { pid: None, uid: None });
 }
