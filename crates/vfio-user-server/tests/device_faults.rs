@@ -471,3 +471,20 @@ fn a_device_of_no_region_and_no_irq_is_served_as_such() {
     client.call(DEVICE_RESET, &[]).ok();
     client.still_in_step();
 }
+
+#[test]
+fn a_device_may_panic_when_the_host_wants_something_of_it() {
+    for breaks in [&[Request], &[Reset]] {
+        let street = Street::new(breaks);
+        let mut client = street.client();
+        let id = street.server.ids[0];
+        street.server.ask(move |event_loop| {
+            event_loop.hide(id);
+            event_loop.request(id);
+            event_loop.reset(id);
+        });
+        client.is_closed();
+        drop(client);
+        street.expect_rid_of_it();
+    }
+}
