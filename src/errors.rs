@@ -5,8 +5,10 @@ use std::io::{self, Write};
 
 use vfio_device::Errno;
 
-/// Says what is wrong, in one line.
+/// Says what is wrong, in one line, whatever is in a path or a name.
 pub fn complain(what: impl Display) {
+    let what = what.to_string();
+    let what: String = what.chars().map(|it| if it.is_control() { '?' } else { it }).collect();
     // `eprintln!` would panic if nobody listens.
     let _ = writeln!(io::stderr(), "mdev-user: {what}");
 }
@@ -18,13 +20,6 @@ pub fn plain(error: &io::Error) -> String {
         Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
         None => text,
     }
-}
-
-/// A text about errors without any such number.
-pub fn without_numbers(text: &str) -> String {
-    let mut pieces = text.split(" (os error ");
-    let first = pieces.next().unwrap_or_default().to_owned();
-    pieces.fold(first, |out, piece| out + piece.split_once(')').map_or("", |(_, rest)| rest))
 }
 
 /// The kernel's name of an error.
@@ -65,7 +60,6 @@ mod tests {
         assert_eq!(describe(Errno::NOSPC), "ENOSPC: No space left on device");
         assert_eq!(describe(Errno::PIPE), "error 32: Broken pipe");
         assert_eq!(plain(&io::Error::other("as it is")), "as it is");
-        assert_eq!(without_numbers("a (os error 2); b (c) (os error 13)"), "a; b (c)");
     }
 
     #[test]

@@ -10,12 +10,14 @@ use crate::serial::{Overrides, Text};
 pub const SERIAL_EXAMPLES: &str = "\
 Examples:
   mdev-user serial -c /tmp/control break 0
-  mdev-user serial -c /tmp/control lines 0 cts=off,dcd=on
-  mdev-user serial -c /tmp/control lines 0 cts=auto,dcd=auto
+  mdev-user serial -c /tmp/control lines 0 dcd=off
+  mdev-user serial -c /tmp/control lines 0 dcd=auto,cts=off
   mdev-user serial -c /tmp/control inject 1 framing
 
-What goes to the guest keeps its order: a break comes after what has been
-sent before it.";
+A break from the console (agetty, SysRq), a modem that hangs up, noise on the
+line: what a guest does about it. Lines stay as they are set until they are set
+to auto. What goes to the guest keeps its order: a break comes after what has
+been sent before it. `mdev-user info` shows the lines, and which are set by hand.";
 
 #[derive(Debug, Args)]
 pub struct Serial {
@@ -80,7 +82,8 @@ Examples:
 Escapes in TEXT are those of printf: \\n \\r \\t \\\\ \\a \\b \\e \\f \\v, \\NNN (octal)
 and \\xNN. It ends with 0 when the port has received all of it, which it does as
 the guest reads (up to 16 bytes may be in its FIFO), and with 1 when that took
-too long; what was not received by then is withdrawn.";
+too long; what was not received by then is withdrawn, as it is when the command
+is killed. A terminal sends \\r for the return key; a Linux guest takes \\n too.";
 
 #[derive(Debug, Args)]
 pub struct Send {
@@ -110,7 +113,8 @@ It looks at all that the guest has sent by this port since the match of the
 in between is not missed. The newest 64 KiB are kept. ^ and $ are where a line
 begins and ends, and $ where the text ends so far.
 Exit status: 0 with a match, 1 when there was none in time (then it says what
-came instead), 2 for a wrong command line.";
+came instead), 2 for a wrong command line. To see what comes without waiting for
+anything, connect to the port, or give it a logfile.";
 
 #[derive(Debug, Args)]
 pub struct Expect {

@@ -69,7 +69,10 @@ fn describe(device: &Value) -> String {
         },
     );
     for (number, port) in (0..).zip(device["ports"].as_array().into_iter().flatten()) {
-        line(&format!("serial{number}"), describe_port(port));
+        for (row, text) in describe_port(port).into_iter().enumerate() {
+            let name = if row == 0 { format!("serial{number}") } else { String::new() };
+            line(&name, text);
+        }
     }
     line("clients", word(&counters["clients"]));
     let messages = counters["messages"].as_object().into_iter().flatten();
@@ -86,49 +89,65 @@ fn describe(device: &Value) -> String {
     out
 }
 
-/// A serial port in a line.
-fn describe_port(port: &Value) -> String {
+/// A serial port in a few lines.
+fn describe_port(port: &Value) -> Vec<String> {
     let on = |group: &str| {
         let lines = port[group].as_object().into_iter().flatten();
         let on = lines.filter(|(_, is_on)| is_on.as_bool() == Some(true));
         let names: Vec<_> = on.map(|(name, _)| printable(name).to_uppercase()).collect();
         if names.is_empty() { "none".into() } else { names.join(" ") }
     };
-    let connected = match port["connected"].as_bool() {
-        Some(true) => ", connected",
-        Some(false) => ", nobody connected",
-        None => "",
-    };
-    let address = match &port["address"] {
-        Value::Null => String::new(),
-        address => format!(" at {}", word(address)),
-    };
+    let spec = word(&port["spec"]);
+    let mut out = vec![spec.clone()];
+    if let Some(connected) = port["connected"].as_bool() {
+        let who = match (connected, &port["peer"]) {
+            (false, _) => "nobody is connected".into(),
+            (true, Value::Null) => "connected".into(),
+            (true, peer) => format!("connected: {}", word(peer)),
+        };
+        // What was asked for need not be said again.
+        let address = port["address"].as_str().map(printable).filter(|it| !spec.contains(it));
+        out.push(address.map_or(who.clone(), |address| format!("at {address}; {who}")));
+    }
     let settings = &port["settings"];
-    let mut out = format!(
-        "{}{address}{connected}; {} baud, {} bits, parity {}, stop bits {}; from the guest {}, to it {}; \
-         {} bytes sent, {} received",
-        word(&port["spec"]),
-        word(&settings["baud"]),
-        word(&settings["word_length"]),
-        word(&settings["parity"]),
-        word(&settings["stop_bits"]),
+    let parity = word(&settings["parity"]).chars().next().unwrap_or('-').to_ascii_uppercase();
+    let (stop, bits) = (settings["stop_bits"].as_f64(), word(&settings["word_length"]));
+    let stop = stop.map_or("-".into(), |stop| stop.to_string());
+    let paced = if port["paced"].as_bool() == Some(true) { ", paced" } else { "" };
+    out.push(format!("{} baud {bits}{parity}{stop}{paced}", word(&settings["baud"])));
+    let by_hand: Vec<_> = port["by_hand"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, is_on)| {
+            let how = if is_on.as_bool() == Some(true) { "on" } else { "off" };
+            format!("{} {how}", printable(name).to_uppercase())
+        })
+        .collect();
+    let by_hand = match by_hand.as_slice() {
+        [] => String::new(),
+        lines => format!(" (by hand: {})", lines.join(", ")),
+    };
+    out.push(format!(
+        "lines on: from the guest {}; to it {}{by_hand}",
         on("outputs"),
-        on("inputs"),
-        word(&port["bytes_sent"]),
-        word(&port["bytes_received"]),
-    );
+        on("inputs")
+    ));
+    let (sent, received) = (word(&port["bytes_sent"]), word(&port["bytes_received"]));
+    let mut counts = vec![format!("{sent} bytes from the guest, {received} to it")];
     for (member, text) in [
-        ("breaks_sent", "breaks sent"),
-        ("breaks_received", "breaks received"),
+        ("breaks_sent", "breaks from it"),
+        ("breaks_received", "breaks to it"),
         ("bytes_pending", "bytes wait for a peer"),
         ("bytes_waiting", "bytes wait for the guest"),
         ("history_dropped", "bytes dropped from the history"),
         ("log_lost", "bytes missing in the log"),
     ] {
         if port[member].as_u64().is_some_and(|count| count != 0) {
-            out += &format!(", {} {text}", word(&port[member]));
+            counts.push(format!("{} {text}", word(&port[member])));
         }
     }
+    out.push(counts.join(", "));
     out
 }
 

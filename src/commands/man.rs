@@ -6,7 +6,8 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Command, CommandFactory};
+use clap::builder::PossibleValue;
+use clap::{Arg, Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Inline, Roff, bold, roman};
 
@@ -55,6 +56,9 @@ const SOCKETS: Entry = (
 /// Its tables and rules of SPEC are a section of the pages: who has no more than the program needs them as well.
 const FAULTS: &str = include_str!("../../docs/faults.md");
 
+/// How their part of the help begins.
+const SERIAL_PORTS: &str = "Serial ports:";
+
 pub fn print(options: &cli::Man) -> Result<ExitCode, Box<dyn Error>> {
     let mut program = Cli::command().disable_help_subcommand(true); // it tells what the pages tell
     program.build(); // gives the commands their full names, and the options that all have
@@ -99,6 +103,9 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     }
 
     let mut rest = Roff::new();
+    if !is_program {
+        verbs(&mut rest, command);
+    }
     let (status, variables, files): (&[Entry], &[Entry], &[Entry]) = match command.get_name() {
         "mdev-user" => (&STATUS, &[LOG, RUNTIME], &[]),
         "serve" => (&STATUS_OF_SERVE, &[LOG], &[]),
@@ -107,12 +114,13 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
         _ => (&STATUS, &[], &[]),
     };
     entries(&mut rest, "EXIT STATUS", status);
+    let after_help = command.get_after_help().map(|text| text.to_string()).unwrap_or_default();
     if matches!(command.get_name(), "serve" | "run") {
+        serial_ports(&mut rest, &after_help);
         faults(&mut rest);
     }
     entries(&mut rest, "ENVIRONMENT", variables);
     entries(&mut rest, "FILES", files);
-    let after_help = command.get_after_help().map(|text| text.to_string()).unwrap_or_default();
     examples_and_notes(&mut rest, &after_help);
     see_also(&mut rest, is_program.then_some(command));
     rest.to_writer(&mut page)?;
@@ -136,6 +144,37 @@ fn options(man: &Man) -> Result<String, io::Error> {
     Ok(page.replace("\n.br\n\n.br\n", "\n.sp\n"))
 }
 
+/// The verbs within a command, which have no pages of their own.
+fn verbs(page: &mut Roff, command: &Command) {
+    let mut verbs = command.get_subcommands().filter(|verb| verb.get_name() != "help").peekable();
+    if verbs.peek().is_some() {
+        page.control("SH", ["COMMANDS"]);
+    }
+    for verb in verbs {
+        let arguments = || verb.get_positionals().map(|it| (placeholder(it), it));
+        let names = arguments().map(|(name, _)| name);
+        let form: Vec<_> = std::iter::once(verb.get_name().to_owned()).chain(names).collect();
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+        page.control("TP", []).text([bold(form.join(" "))]).text([roman(format!("{about}."))]);
+        for (name, argument) in arguments() {
+            let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+            let values = argument.get_possible_values();
+            let values: Vec<_> = values.iter().map(PossibleValue::get_name).collect();
+            let values = match values.as_slice() {
+                [] => String::new(),
+                values => format!(" ({})", values.join(", ")),
+            };
+            page.control("br", []).text([bold(name), roman(format!(": {help}{values}."))]);
+        }
+    }
+}
+
+/// What stands for an argument.
+fn placeholder(argument: &Arg) -> String {
+    let name = argument.get_value_names().and_then(<[_]>::first).map(ToString::to_string);
+    name.unwrap_or_else(|| argument.get_id().as_str().to_uppercase())
+}
+
 fn entries(page: &mut Roff, title: &str, entries: &[Entry]) {
     if entries.is_empty() {
         return;
@@ -144,6 +183,17 @@ fn entries(page: &mut Roff, title: &str, entries: &[Entry]) {
     for (term, text) in entries {
         page.control("TP", []).text([bold(*term)]).text([roman(*text)]);
     }
+}
+
+/// What the help says of them, line by line.
+fn serial_ports(page: &mut Roff, after_help: &str) {
+    let text = after_help.split("\n\n").find_map(|text| text.strip_prefix(SERIAL_PORTS));
+    let Some((first, rest)) = text.and_then(|text| text.split_once('\n')) else { return };
+    page.control("SH", ["SERIAL PORTS"]).text([roman(first.trim())]).control("nf", []);
+    for line in rest.lines() {
+        page.text([roman(line.strip_prefix("  ").unwrap_or(line))]);
+    }
+    page.control("fi", []);
 }
 
 fn faults(page: &mut Roff) {
@@ -185,9 +235,13 @@ fn marked(text: &str) -> Vec<Inline> {
 /// What stands below the help: examples as they are, and remarks.
 fn examples_and_notes(page: &mut Roff, after_help: &str) {
     let paragraphs = || after_help.split("\n\n");
-    // The exit status and the faults have sections of their own.
+    // The exit status, the ports and the faults have sections of their own.
     let notes: Vec<_> = paragraphs()
-        .filter(|text| !text.starts_with([' ', 'E']) && !text.starts_with("Faults:"))
+        .filter(|text| {
+            !text.starts_with([' ', 'E'])
+                && !text.starts_with("Faults:")
+                && !text.starts_with(SERIAL_PORTS)
+        })
         .flat_map(str::lines)
         .take_while(|line| !line.starts_with("Exit status"))
         .collect();

@@ -36,7 +36,7 @@ pub fn serve(stream: &UnixStream, devices: &Devices) -> io::Result<()> {
             let why = format!("a line is at most {MAX_LINE} bytes; this ends the connection");
             return send(stream, reply::line(None, Err(&Failure::invalid(why))), None);
         }
-        let (id, result) = answer(&line, devices);
+        let (id, result) = answer(&line, stream, devices);
         let text = reply::line(id, result.as_ref().map(|answer| &answer.value));
         let fd = result.as_ref().ok().and_then(|answer| answer.fd.as_ref());
         send(stream, text, fd.map(AsFd::as_fd))?;
@@ -44,7 +44,11 @@ pub fn serve(stream: &UnixStream, devices: &Devices) -> io::Result<()> {
 }
 
 /// The `id` of a request, and what it is answered with.
-fn answer(line: &[u8], devices: &Devices) -> (Option<Value>, Result<Answer, Failure>) {
+fn answer(
+    line: &[u8],
+    client: &UnixStream,
+    devices: &Devices,
+) -> (Option<Value>, Result<Answer, Failure>) {
     let mut request: Map<String, Value> = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(error) => {
@@ -52,7 +56,7 @@ fn answer(line: &[u8], devices: &Devices) -> (Option<Value>, Result<Answer, Fail
             return (None, Err(Failure::invalid(why)));
         }
     };
-    (request.remove("id"), verbs::run(&request, devices))
+    (request.remove("id"), verbs::run(&request, client.as_fd(), devices))
 }
 
 /// Tells one client too many, without waiting for it.

@@ -1,10 +1,11 @@
 //! What goes to the guest, in its order: bytes of the back end, and what the verbs put between them.
 
 use std::collections::VecDeque;
-use std::sync::mpsc::SyncSender;
 
 use chardev::Chardev;
 use mtty::line::Character;
+
+use super::bell::Ringer;
 
 /// Bytes that are read ahead of the guest. What is behind them waits with the peer.
 const AHEAD: usize = 256;
@@ -20,8 +21,8 @@ struct Piece {
     at: usize,
     /// Of each of them, as LSR bits.
     errors: u8,
-    /// Whom to tell when all have been taken.
-    done: Option<SyncSender<()>>,
+    /// Tells somebody when all have been taken.
+    _done: Option<Ringer>,
 }
 
 pub(super) struct Incoming {
@@ -54,10 +55,8 @@ impl Incoming {
         let data = piece.bytes.get(piece.at).copied();
         piece.at += 1;
         let errors = piece.errors;
-        if piece.at >= piece.bytes.len()
-            && let Some(done) = self.pieces.pop_front().and_then(|piece| piece.done)
-        {
-            let _ = done.try_send(());
+        if piece.at >= piece.bytes.len() {
+            self.pieces.pop_front();
         }
         Some(Character { data: data?, errors })
     }
@@ -91,22 +90,17 @@ impl Incoming {
         // Whether there is more behind it was not asked.
         self.dry = false;
         let (bytes, errors) = (vec![Character::BREAK.data], Character::BREAK.errors);
-        self.pieces.push_back(Piece { number: 0, bytes, at: 0, errors, done: None });
+        self.pieces.push_back(Piece { number: 0, bytes, at: 0, errors, _done: None });
     }
 
     /// Puts bytes in, after what is there, unless too many others wait. Returns a number for
     /// [`withdraw`](Self::withdraw).
-    pub(super) fn put(
-        &mut self,
-        bytes: Vec<u8>,
-        errors: u8,
-        done: Option<SyncSender<()>>,
-    ) -> Option<u64> {
+    pub(super) fn put(&mut self, bytes: Vec<u8>, errors: u8, done: Option<Ringer>) -> Option<u64> {
         if self.pieces.len() >= MOST_PIECES {
             return None;
         }
         self.numbers += 1;
-        self.pieces.push_back(Piece { number: self.numbers, bytes, at: 0, errors, done });
+        self.pieces.push_back(Piece { number: self.numbers, bytes, at: 0, errors, _done: done });
         Some(self.numbers)
     }
 

@@ -4,6 +4,7 @@
 //! else: it sends the wire something to do, by a queue and an eventfd that the wire watches, and hears of the result by a
 //! channel.
 
+mod bell;
 mod escapes;
 mod incoming;
 mod options;
@@ -13,6 +14,7 @@ mod record;
 mod status;
 mod wire;
 
+pub use bell::{Bell, Woken, has_left};
 pub use escapes::Text;
 pub use options::Ports;
 pub use overrides::Overrides;

@@ -1,11 +1,14 @@
 //! The options of an mtty, as the command line has them: what hangs on its ports.
 
+use std::sync::Arc;
+
 use chardev::{Backend, Spec};
 use mtty::line::{Line, Paced};
+use signal_hook::consts::SIGXFSZ;
 
 use super::port::{self, Port};
 use super::wire::Wire;
-use crate::errors::without_numbers;
+use crate::errors::plain;
 
 /// The ports of a card, from the first on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,22 +96,28 @@ impl Ports {
     /// # Errors
     /// A sentence that says what cannot be opened, and the way out.
     pub fn open(&self) -> Result<Lines, String> {
+        let writes =
+            |spec: &Spec| spec.log.is_some() || matches!(spec.backend, Backend::File { .. });
+        if self.specs.iter().flatten().any(|(_, spec)| writes(spec)) {
+            // Beyond the limit (ulimit -f) a file is to be full, and not the end of the program.
+            signal_hook::flag::register(SIGXFSZ, Arc::default())
+                .map_err(|error| format!("cannot catch SIGXFSZ: {}", plain(&error)))?;
+        }
         let is_crossed =
             self.specs.iter().flatten().any(|(_, spec)| spec.backend == Backend::Crossover);
         let default = if is_crossed { "crossover" } else { "loopback" };
+        let paced = self.pace == Some(true);
         let (mut lines, mut ports) = (Vec::<Box<dyn Line>>::new(), Vec::new());
         for (number, given) in self.specs.iter().enumerate() {
-            let failed = |error: &dyn std::fmt::Display| {
-                without_numbers(&format!("serial{number}: {error}"))
-            };
+            let failed = |error: &dyn std::fmt::Display| format!("serial{number}: {error}");
             let (text, spec) = match given {
                 Some(given) => given.clone(),
                 None => (default.into(), default.parse().map_err(|error| failed(&error))?),
             };
-            let (port, orders) = port::pair().map_err(|error| failed(&error))?;
-            let wire = Wire::open(text, &spec, orders).map_err(|error| failed(&error))?;
+            let (port, orders) = port::pair().map_err(|error| failed(&plain(&error)))?;
+            let wire = Wire::open(text, &spec, paced, orders).map_err(|error| failed(&error))?;
             let line: Box<dyn Line> = Box::new(wire);
-            lines.push(if self.pace == Some(true) { Box::new(Paced::new(line)) } else { line });
+            lines.push(if paced { Box::new(Paced::new(line)) } else { line });
             ports.push(port);
         }
         Ok((lines, ports))

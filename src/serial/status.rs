@@ -28,6 +28,10 @@ pub struct Status {
     pub connected: Option<bool>,
     /// Where a peer finds it.
     pub address: Option<String>,
+    /// Who the peer is, as far as that can be told.
+    pub peer: Option<String>,
+    /// Characters take their time.
+    pub paced: bool,
     /// Modem outputs as MCR bits.
     pub outputs: u8,
     /// Modem inputs as MSR bits.
@@ -57,6 +61,8 @@ impl Status {
             "spec": self.spec,
             "connected": self.connected,
             "address": self.address,
+            "peer": self.peer,
+            "paced": self.paced,
             "outputs": { "dtr": output(mcr::DTR), "rts": output(mcr::RTS) },
             "inputs": {
                 "cts": input(msr::CTS),

@@ -1,7 +1,5 @@
 //! What hangs on one port: a plug, or a back end of the host.
 
-use std::sync::Weak;
-use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use chardev::{Backend, Chardev, Event, OpenError, Spec};
@@ -10,6 +8,7 @@ use mtty::spec::{lsr, mcr, msr};
 use rustix::process::{Signal, getpid, kill_process};
 use vfio_device::Interest;
 
+use super::bell::Ringer;
 use super::incoming::Incoming;
 use super::overrides::Overrides;
 use super::port::Orders;
@@ -48,6 +47,8 @@ enum End {
 pub struct Wire {
     text: String,
     end: End,
+    /// Whoever has this line has it paced.
+    paced: bool,
     /// With a plug it is there for the log alone.
     chardev: Option<Chardev>,
     orders: Orders,
@@ -60,7 +61,8 @@ pub struct Wire {
     record: Record,
     /// Up to where those who wait have been told.
     told: u64,
-    waiters: Vec<Waiter>,
+    /// Those who wait for output.
+    waiters: Vec<Ringer>,
     outputs: u8,
     inputs: u8,
     settings: Settings,
@@ -71,11 +73,13 @@ pub struct Wire {
     due: Option<Instant>,
 }
 
-/// Somebody who waits for output, for as long as it is there.
-struct Waiter(Weak<()>, SyncSender<()>);
-
 impl Wire {
-    pub(super) fn open(text: String, spec: &Spec, orders: Orders) -> Result<Self, OpenError> {
+    pub(super) fn open(
+        text: String,
+        spec: &Spec,
+        paced: bool,
+        orders: Orders,
+    ) -> Result<Self, OpenError> {
         let end = match spec.backend {
             Backend::Loopback => End::Loopback,
             Backend::Crossover => End::Crossover,
@@ -93,6 +97,7 @@ impl Wire {
         Ok(Self {
             text,
             end,
+            paced,
             chardev,
             orders,
             burst: Vec::with_capacity(BURST_MOST),
@@ -120,6 +125,8 @@ impl Wire {
             spec: self.text.clone(),
             connected: host.map(Chardev::is_connected),
             address: host.and_then(Chardev::address),
+            peer: host.and_then(Chardev::peer),
+            paced: self.paced,
             outputs: self.outputs,
             inputs: self.inputs,
             overrides: self.overrides,
@@ -143,9 +150,9 @@ impl Wire {
         self.incoming.put(vec![0], errors.unwrap_or(Character::BREAK.errors), None)
     }
 
-    /// Sends the guest bytes after what is on its way, and tells `done` when it has taken them. Returns a number for
+    /// Sends the guest bytes after what is on its way, and drops `done` when it has taken them. Returns a number for
     /// [`withdraw`](Self::withdraw), or `None` if too much is on its way already.
-    pub fn send(&mut self, bytes: Vec<u8>, done: SyncSender<()>) -> Option<u64> {
+    pub fn send(&mut self, bytes: Vec<u8>, done: Ringer) -> Option<u64> {
         self.incoming.put(bytes, 0, Some(done))
     }
 
@@ -154,20 +161,15 @@ impl Wire {
         self.incoming.withdraw(number)
     }
 
-    /// What the guest has sent since the last match, if that is more than up to `end`; or `tell` hears when there is more,
-    /// for as long as `alive` is held.
-    pub fn listen(
-        &mut self,
-        end: Option<u64>,
-        alive: Weak<()>,
-        tell: SyncSender<()>,
-    ) -> Option<Heard> {
+    /// What the guest has sent since the last match, if that is more than up to `end`; or `tell` is dropped when there is
+    /// more.
+    pub fn listen(&mut self, end: Option<u64>, tell: Ringer) -> Option<Heard> {
         if end.is_none_or(|end| end < self.record.end()) {
             return Some(self.record.unmatched());
         }
         self.tell();
-        self.waiters.retain(|waiter| waiter.0.strong_count() != 0);
-        self.waiters.push(Waiter(alive, tell));
+        self.waiters.retain(Ringer::is_heard);
+        self.waiters.push(tell);
         None
     }
 
@@ -225,9 +227,7 @@ impl Wire {
     fn tell(&mut self) {
         if self.told != self.record.end() {
             self.told = self.record.end();
-            for Waiter(_, tell) in self.waiters.drain(..) {
-                let _ = tell.try_send(());
-            }
+            self.waiters.clear();
         }
     }
 

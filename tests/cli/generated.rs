@@ -18,6 +18,28 @@ const COMMANDS: [&str; 11] = [
     "man",
 ];
 
+#[test]
+fn the_page_of_serial_has_its_verbs_and_their_arguments() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(say(mdev_user(&["man", "--out"]).arg(directory.path())).status, 0);
+    let text = page("mdev-user-serial.1", directory.path()).replace("\\-", "-");
+    for line in [
+        ".SH COMMANDS\n.TP\n\\fBbreak PORT\\fR\nSend the guest a break.\n",
+        "\\fBlines PORT LINE=VALUE\\fR\n",
+        "\\fBinject PORT ERROR\\fR\n",
+        "overrun says that others were lost before it (framing, parity, overrun).\n",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+    for command in ["serve", "run"] {
+        let text = page(&format!("mdev-user-{command}.1"), directory.path()).replace("\\-", "-");
+        let (_, section) = text.split_once(".SH \"SERIAL PORTS\"\n").unwrap();
+        assert!(section.contains("\npty[,path=LINK]  unix:PATH[,server=on|off]"), "{section}");
+        assert_eq!(text.matches("Serial ports:").count(), 0, "{text}");
+    }
+    assert!(!page("mdev-user-send.1", directory.path()).contains(".SH COMMANDS"));
+}
+
 /// What bash offers after these words, the last of which is being typed.
 #[track_caller]
 fn offered(words: &[&str]) -> Vec<String> {

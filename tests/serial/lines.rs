@@ -237,3 +237,62 @@ fn breaks_that_the_guest_does_not_take_are_not_gathered_without_end() {
     }
     assert_eq!(taken, 64);
 }
+
+/// What `info` says of a port, line by line.
+fn shown(card: &Card, port: u32) -> Vec<String> {
+    let text = card.tell("info", &[]);
+    let start = format!("  serial{port}    ");
+    let mut lines = text.lines().skip_while(|line| !line.starts_with(&start));
+    let first = lines.next().unwrap_or_else(|| panic!("{text}"));
+    let rest = lines.take_while(|line| line.starts_with("             "));
+    std::iter::once(first).chain(rest).map(|line| line[13..].to_owned()).collect()
+}
+
+#[test]
+fn info_tells_people_how_a_port_does() {
+    let mut card =
+        Card::start_closed(&["--serial0", "unix:DIR/port,history=10", "--serial1", "tcp::0"]);
+    let path = card.path("port").to_str().unwrap().to_owned();
+    let expected = [
+        &format!("unix:{path},history=10"),
+        "nobody is connected",
+        "115200 baud 5N1",
+        "lines on: from the guest none; to it CTS",
+        "0 bytes from the guest, 0 to it",
+    ];
+    assert_eq!(shown(&card, 0), expected);
+    card.open(0);
+    card.send(0, b"more than there is room for");
+    card.write(0, LCR, 0x1f); // 8E2
+    card.tell("serial", &["lines", "0", "cts=off,ri=on"]);
+    card.soon("it is out", |card| card.info(0)["history_dropped"] == 17);
+    let expected = [
+        "nobody is connected",
+        "115200 baud 8E2",
+        "lines on: from the guest DTR RTS; to it RI (by hand: CTS off, RI on)",
+        "27 bytes from the guest, 0 to it, 10 bytes wait for a peer, 17 bytes dropped from the history",
+    ];
+    assert_eq!(shown(&card, 0)[1..], expected);
+    let _peer = card.connect("port");
+    card.soon("it is connected", |card| card.info(0)["connected"] == true);
+    assert_eq!(shown(&card, 0)[1], format!("connected: pid {}", std::process::id()));
+
+    let address = card.info(1)["address"].as_str().unwrap().to_owned();
+    assert_eq!(shown(&card, 1)[1], format!("at {address}; nobody is connected"));
+    let peer = std::net::TcpStream::connect(&address).unwrap();
+    card.soon("it is connected", |card| card.info(1)["connected"] == true);
+    let who = peer.local_addr().unwrap();
+    assert_eq!(shown(&card, 1)[1], format!("at {address}; connected: {who}"));
+    assert_eq!(card.info(1)["peer"], who.to_string());
+}
+
+#[test]
+fn info_has_neither_peer_nor_connection_of_a_plug_and_says_what_is_paced() {
+    let card = Card::start_closed(&["--pace", "on"]);
+    assert_eq!(shown(&card, 0)[..2], ["loopback", "115200 baud 5N1, paced"]);
+    assert_eq!(card.info(1)["paced"], true);
+    let card = Card::start_closed(&["--serial0", "pty,path=DIR/tty", "--serial1", "null"]);
+    let name = std::fs::read_link(card.path("tty")).unwrap();
+    assert_eq!(shown(&card, 0)[1], format!("at {}; nobody is connected", name.display()));
+    assert_eq!(shown(&card, 1)[1], "connected");
+}

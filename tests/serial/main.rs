@@ -5,6 +5,8 @@ mod card;
 mod ends;
 mod expect;
 mod guest;
+mod hostile;
+mod leaving;
 mod lines;
 #[path = "../common/program.rs"]
 mod program;
@@ -17,3 +19,4 @@ mod stdio;
 #[path = "../../crates/vfio-user-server/tests/common/client.rs"]
 mod vfio;
 mod volume;
+mod words;

@@ -190,6 +190,12 @@ impl Chardev {
         self.end.is_connected()
     }
 
+    /// Who is there: the address of a TCP peer, or the process of a UNIX socket's, as it was when it connected. `None` if
+    /// nobody is, or if the system does not tell.
+    pub fn peer(&self) -> Option<String> {
+        self.end.peer()
+    }
+
     /// What has happened since this was last asked, one at a time. Of 64 that are not fetched the eldest are forgotten.
     pub fn event(&mut self) -> Option<Event> {
         self.events.pop()

@@ -83,6 +83,11 @@ pub(crate) trait End: std::fmt::Debug + Send {
     /// Lets a half-closed peer go.
     fn finish(&mut self, _events: &mut Events) {}
 
+    /// Who is there, if that can be told.
+    fn peer(&self) -> Option<String> {
+        None
+    }
+
     /// Where a peer finds this end, if it has to be told.
     fn address(&self) -> Option<String> {
         None

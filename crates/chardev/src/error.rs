@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use crate::socket_path::ListenError;
+use crate::socket_path::plain;
 
 /// Why an end could not be opened, and what to do about it.
 #[derive(Debug, Error)]
@@ -30,6 +31,12 @@ pub enum OpenError {
         path: PathBuf,
         /// the option
         word: &'static str,
+    },
+    /// A file or FIFO that another port, or another program, writes or reads.
+    #[error("{path} is in use by another port or program; use another path")]
+    InUse {
+        /// the path
+        path: PathBuf,
     },
     /// A file, a FIFO, ... that could not be opened or made.
     #[error("cannot open {path}: {}", crate::files::why(path, error))]
@@ -59,14 +66,15 @@ pub enum OpenError {
     },
     /// There is no pseudo-terminal to be had.
     #[error(
-        "cannot make a pseudo-terminal: {error}; is /dev/pts there, and kernel.pty.max large enough?"
+        "cannot make a pseudo-terminal: {}; is /dev/pts there, and kernel.pty.max large enough?",
+        plain(error)
     )]
     Pty {
         /// why
         error: io::Error,
     },
     /// A name that has no address.
-    #[error("cannot find {host}:{port}: {error}; name another host or port")]
+    #[error("cannot find {host}:{port}: {}; name another host or port", plain(error))]
     Resolve {
         /// the host
         host: String,
@@ -85,7 +93,8 @@ pub enum OpenError {
     },
     /// Nobody answers.
     #[error(
-        "cannot connect to {address}: {error}; start who listens there first, or say reconnect-ms=N to go on trying"
+        "cannot connect to {address}: {}; start who listens there first, or say reconnect-ms=N to go on trying",
+        plain(error)
     )]
     Connect {
         /// the address
@@ -97,7 +106,7 @@ pub enum OpenError {
     #[error("stdio is in use by another port; only one can have it")]
     StdioInUse,
     /// Standard input or output is closed.
-    #[error("standard {which} is closed: {error}; open it, or use another back end")]
+    #[error("standard {which} is closed: {}; open it, or use another back end", plain(error))]
     Stdio {
         /// input or output
         which: &'static str,
@@ -105,7 +114,7 @@ pub enum OpenError {
         error: io::Error,
     },
     /// The system refuses something that has no name.
-    #[error("cannot set up an end: {0}")]
+    #[error("cannot set up an end: {}", plain(.0))]
     Io(#[from] io::Error),
 }
 
@@ -116,7 +125,7 @@ fn why_not_listen(error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => {
             "you may not have that port; use one from 1024 on".into()
         }
-        _ => format!("{error}; use another"),
+        _ => format!("{}; use another", plain(error)),
     }
 }
 

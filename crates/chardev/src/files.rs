@@ -2,8 +2,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use crate::OpenError;
 
@@ -20,11 +23,12 @@ pub(crate) fn create(
     options.write(true).create(true).custom_flags(nonblock.bits().cast_signed()).mode(0o666);
     // Not truncated before it is known what it is.
     let file = options.append(append == Some(true)).truncate(false).open(path).map_err(fail)?;
-    let found = file.metadata().map_err(fail)?;
-    if found.file_type().is_socket() || found.is_dir() {
-        return Err(fail(io::ErrorKind::IsADirectory.into()));
+    if !file.metadata().map_err(fail)?.is_file() {
+        return Ok(file);
     }
-    if found.is_file() && found.len() != 0 {
+    keep(&file, path, append == Some(true))?;
+    // Whoever had it may have written until now.
+    if file.metadata().map_err(fail)?.len() != 0 {
         match append {
             None => return Err(OpenError::Exists { path: path.into(), word }),
             Some(false) => file.set_len(0).map_err(fail)?,
@@ -32,6 +36,20 @@ pub(crate) fn create(
         }
     }
     Ok(file)
+}
+
+/// Keeps a file for as long as it is open: to write into it together is for those who all append.
+pub(crate) fn keep(file: &File, path: &Path, shared: bool) -> Result<(), OpenError> {
+    let kind = if shared {
+        FlockOperation::NonBlockingLockShared
+    } else {
+        FlockOperation::NonBlockingLockExclusive
+    };
+    match flock(file, kind) {
+        Err(Errno::WOULDBLOCK) => Err(OpenError::InUse { path: path.into() }),
+        // Not every file system has locks.
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// What the system has against a file at `path`, in words that help.
@@ -47,11 +65,13 @@ pub(crate) fn why(path: &Path, error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied if path.exists() => {
             "you may not open it; use another path, or change its mode".into()
         }
-        _ if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
+        _ if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
             "it is a FIFO that nobody reads, or a socket; start its reader first, or use pipe:PATH"
                 .into()
         }
-        io::ErrorKind::WouldBlock => format!("{error}; use another path"),
+        io::ErrorKind::WouldBlock => {
+            format!("{}; use another path", crate::socket_path::plain(error))
+        }
         // As against a socket.
         _ => crate::socket_path::why(path, error),
     }

@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use rustix::io::{Errno, write};
 
+use crate::socket_path::plain;
 use crate::spec::LogSpec;
 use crate::{OpenError, clock, files};
 
@@ -81,7 +82,7 @@ impl LogFile {
                 Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
                 Err(Errno::INTR) => (),
                 Err(error) => {
-                    self.lose(bytes.len(), &error.to_string());
+                    self.lose(bytes.len(), &plain(&error.into()));
                     return &[];
                 }
             }

@@ -50,32 +50,50 @@ fn tcp_socket(address: &SocketAddr) -> Result<OwnedFd, Errno> {
     socket_with(family, SocketType::STREAM, flags, None)
 }
 
-/// Listens on the first of the addresses that can be had; answers the socket, and the address with its port.
+/// Listens on all of the addresses that this machine has; answers the sockets, and the first one's address with its port.
+/// Port 0 is the same free one with each of them.
 pub(crate) fn listen_on(
     addresses: &[SocketAddr],
     backlog: i32,
-) -> Result<(OwnedFd, String), OpenError> {
-    let attempt = |address: &SocketAddr| -> Result<(OwnedFd, String), Errno> {
+) -> Result<(Vec<OwnedFd>, String), OpenError> {
+    let attempt = |address: &SocketAddr| -> Result<(OwnedFd, SocketAddr), Errno> {
         let socket = tcp_socket(address)?;
         // Else the port could not be had again until connections of yesterday are forgotten.
         sockopt::set_socket_reuseaddr(&socket, true)?;
         bind(&socket, address)?;
         listen(&socket, backlog)?;
-        let bound = getsockname(&socket)?;
-        let name = SocketAddr::try_from(bound).map(|bound| bound.to_string());
-        Ok((socket, name.unwrap_or_else(|_| address.to_string())))
+        let bound = SocketAddr::try_from(getsockname(&socket)?).unwrap_or(*address);
+        Ok((socket, bound))
     };
-    let mut last = None;
-    for address in addresses {
-        match attempt(address) {
-            Ok(done) => return Ok(done),
-            Err(error) => last = Some((address, error)),
+    let fail = |address: &SocketAddr, error: Errno| OpenError::Bind {
+        address: address.to_string(),
+        error: error.into(),
+    };
+    let (mut sockets, mut first, mut refusal) = (Vec::new(), None::<SocketAddr>, None);
+    for (number, address) in addresses.iter().enumerate() {
+        // A resolver may say a thing twice.
+        if addresses.iter().take(number).any(|earlier| earlier == address) {
+            continue;
+        }
+        let mut address = *address;
+        if let Some(first) = first.filter(|_| address.port() == 0) {
+            address.set_port(first.port());
+        }
+        match attempt(&address) {
+            Ok((socket, bound)) => {
+                sockets.push(socket);
+                first.get_or_insert(bound);
+            }
+            // Who connects would find us or somebody else, by chance.
+            Err(error @ Errno::ADDRINUSE) => return Err(fail(&address, error)),
+            Err(error) => refusal = Some(fail(&address, error)),
         }
     }
-    let (address, error) = last.map_or((String::new(), Errno::ADDRNOTAVAIL), |(address, error)| {
-        (address.to_string(), error)
-    });
-    Err(OpenError::Bind { address, error: error.into() })
+    match (first, refusal) {
+        (Some(first), _) => Ok((sockets, first.to_string())),
+        (None, Some(refusal)) => Err(refusal),
+        (None, None) => Err(io::Error::from(io::ErrorKind::AddrNotAvailable).into()),
+    }
 }
 
 /// A socket to `target`, and whether it is connected already; if not, it says so by being writable.
@@ -126,5 +144,30 @@ pub(crate) fn connect_now(target: &Target, name: &str) -> Result<OwnedFd, OpenEr
             }
             Err(fail(last))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_several_addresses_is_listened_for_on_all_of_them_by_one_port() {
+        let free = [SocketAddr::from(([127, 0, 0, 1], 0)), SocketAddr::from(([127, 0, 0, 2], 0))];
+        let absent = SocketAddr::from(([192, 0, 2, 1], 0));
+        let (sockets, name) = listen_on(&[absent, free[0], free[1], free[0]], 1).unwrap();
+        let port = name.strip_prefix("127.0.0.1:").unwrap().parse().unwrap();
+        assert_eq!(sockets.len(), 2);
+        for mut address in free {
+            address.set_port(port);
+            TcpStream::connect(address).unwrap();
+        }
+
+        let mut taken = free;
+        taken[1].set_port(port);
+        let refusal = listen_on(&taken, 1).unwrap_err().to_string();
+        assert!(refusal.contains("127.0.0.2") && refusal.contains("is in use"), "{refusal}");
+        let refusal = listen_on(&[absent], 1).unwrap_err().to_string();
+        assert!(refusal.contains("this machine has no such address"), "{refusal}");
     }
 }

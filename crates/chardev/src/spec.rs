@@ -179,6 +179,9 @@ pub enum SpecError {
         /// what was written
         port: String,
     },
+    /// An option without a name, or none at all between two commas or behind the last.
+    #[error("there is a comma too many: one between two options, two within a value")]
+    Comma,
     /// Options that exclude each other.
     #[error("{one} and {other} exclude each other: leave one of them out")]
     Conflict {
@@ -344,8 +347,10 @@ fn role(words: &mut Words) -> Result<Role, SpecError> {
     match (server.unwrap_or(reconnect.is_none()), wait, reconnect) {
         (true, wait, None) => Ok(Role::Server { wait: wait.unwrap_or(false) }),
         (true, _, Some(_)) => Err(SpecError::Conflict { one: "server=on", other: "reconnect-ms" }),
-        // QEMU lets that pass, unless there is something to wait for.
-        (false, Some(true), _) => Err(SpecError::Conflict { one: "server=off", other: "wait=on" }),
+        (false, Some(_), _) => {
+            let one = if server.is_some() { "server=off" } else { "reconnect-ms" };
+            Err(SpecError::Conflict { one, other: "wait" })
+        }
         (false, _, reconnect) => {
             let pause = reconnect.filter(|pause| *pause != 0).map(Duration::from_millis);
             Ok(Role::Client { reconnect: pause })

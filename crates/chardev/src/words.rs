@@ -54,7 +54,7 @@ impl Words {
         }
     }
 
-    /// An option that is `on` or `off`, or its bare name for `on`; `no` and its name for `off`.
+    /// An option that is `on` or `off`, in QEMU's spellings, or its bare name for `on`; `no` and its name for `off`.
     pub(crate) fn switch(&mut self, name: &'static str) -> Result<Option<bool>, SpecError> {
         let negated = self.take(&format!("no{name}"));
         match (self.take(name), negated) {
@@ -62,8 +62,8 @@ impl Words {
             (Some(None), None) => Ok(Some(true)),
             (None, Some(None)) => Ok(Some(false)),
             (Some(Some(value)), None) => match value.as_str() {
-                "on" => Ok(Some(true)),
-                "off" => Ok(Some(false)),
+                "on" | "yes" | "true" | "y" => Ok(Some(true)),
+                "off" | "no" | "false" | "n" => Ok(Some(false)),
                 _ => Err(SpecError::NotASwitch { name, value }),
             },
             (_, Some(value)) => {
@@ -81,8 +81,8 @@ impl Words {
     ) -> Result<Option<u64>, SpecError> {
         let Some(value) = self.take(name) else { return Ok(None) };
         let value = value.unwrap_or_default();
-        match value.parse() {
-            Ok(number) if (least..=most).contains(&number) => Ok(Some(number)),
+        match whole(&value) {
+            Some(number) if (least..=most).contains(&number) => Ok(Some(number)),
             _ => Err(SpecError::NotANumber { name, value, least, most }),
         }
     }
@@ -91,7 +91,20 @@ impl Words {
     pub(crate) fn finish(self, known: &'static str) -> Result<(), SpecError> {
         match self.options.into_iter().next() {
             None => Ok(()),
+            Some((name, _)) if name.is_empty() => Err(SpecError::Comma),
             Some((name, _)) => Err(SpecError::UnknownOption { backend: self.backend, name, known }),
         }
     }
+}
+
+/// A number as C has it, and QEMU: `0x` makes it hexadecimal, another `0` in front octal.
+fn whole(text: &str) -> Option<u64> {
+    let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => (digits, 16),
+        None if text.len() > 1 && text.starts_with('0') => (text, 8),
+        None => (text, 10),
+    };
+    // Rust would take a sign.
+    digits.bytes().all(|digit| digit.is_ascii_hexdigit()).then_some(())?;
+    u64::from_str_radix(digits, radix).ok()
 }

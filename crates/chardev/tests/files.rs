@@ -23,6 +23,7 @@ fn a_file_takes_the_output_and_one_with_something_in_it_is_asked_about() {
     port.send(b"one ");
     assert_eq!(port.events, [Connected]);
     assert_eq!(fs::read(&path).unwrap(), b"one ");
+    drop(port);
     let refusal = open(&text).unwrap_err().to_string();
     let expected =
         "exists and is not empty: say append=on to go on at its end, append=off to begin anew";
@@ -46,6 +47,48 @@ fn a_file_without_room_is_tried_again_and_the_history_holds_what_it_can() {
     port.pump();
     assert_eq!(port.events, [Connected, Disconnected]);
     assert_eq!((port.chardev.pending(), port.chardev.dropped()), (10, 6));
+}
+
+#[test]
+fn a_file_is_for_one_stream_unless_all_append() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path().display();
+    std::os::unix::fs::symlink(directory.path().join("file"), directory.path().join("link"))
+        .unwrap();
+    let mut first = Port::open(&format!("file:{here}/file"));
+    first.send(b"precious");
+    for text in [
+        format!("file:{here}/file"),
+        format!("file:{here}/link,append=off"),
+        format!("file:{here}/file,append=on"),
+        format!("null,logfile={here}/link,logappend=off"),
+    ] {
+        let refusal = open(&text).expect_err(&text).to_string();
+        let expected = "is in use by another port or program; use another path";
+        assert!(refusal.ends_with(expected), "{text}: {refusal}");
+    }
+    let itself = format!("file:{here}/new,logfile={here}/new");
+    assert!(open(&itself).unwrap_err().to_string().contains("is in use by another port"));
+    assert_eq!(fs::read(directory.path().join("file")).unwrap(), b"precious");
+    drop(first);
+    let mut one = Port::open(&format!("file:{here}/file,append=on"));
+    let mut other = Port::open(&format!("null,logfile={here}/link,logappend=on"));
+    one.send(b" and ");
+    other.send(b"more");
+    assert_eq!(fs::read(directory.path().join("file")).unwrap(), b"precious and more");
+}
+
+#[test]
+fn fifos_are_for_one_stream() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("pipe");
+    fifos(&path);
+    let text = format!("pipe:{}", path.display());
+    let first = open(&text).unwrap();
+    let refusal = open(&text).unwrap_err().to_string();
+    assert!(refusal.contains("pipe.in is in use by another port or program"), "{refusal}");
+    drop(first);
+    open(&text).unwrap();
 }
 
 #[test]
@@ -195,6 +238,10 @@ fn each_refusal_names_the_thing_and_the_way_out() {
     let directory = tempfile::tempdir().unwrap();
     let here = directory.path().display();
     fs::write(directory.path().join("file"), "x").unwrap();
+    fs::write(directory.path().join("regular.in"), "x").unwrap();
+    std::os::unix::fs::symlink("nowhere", directory.path().join("dangling")).unwrap();
+    let mode = Mode::RUSR | Mode::WUSR;
+    rustix::fs::mknodat(CWD, directory.path().join("fifo"), FileType::Fifo, mode, 0).unwrap();
     let long = "x".repeat(120);
     let busy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let busy = busy.local_addr().unwrap();
@@ -214,12 +261,24 @@ fn each_refusal_names_the_thing_and_the_way_out() {
         (format!("file:{here}/{long}{long}{long}"), "its name is too long".into()),
         (format!("null,logfile={here}"), "it is a directory; name a file in it".into()),
         (format!("pty,path={here}/no/link"), format!("there is no directory {here}/no")),
+        (format!("file:{here}/fifo"), "it is a FIFO that nobody reads".into()),
+        (format!("pty,path={here}/file"), "file exists and is left alone".into()),
+        (format!("pty,path={here}/dangling"), "dangling exists and is left alone".into()),
+        (format!("unix:{here}/dangling"), "dangling exists and is not a socket".into()),
+        (format!("unix:{here}/fifo"), "fifo exists and is not a socket".into()),
+        (format!("unix:{here}/file,server=off"), "start who listens there first".into()),
+        (format!("unix:{here}/{long},server=off"), "is too long: at most 107 bytes".into()),
+        (format!("pipe:{here}/regular"), "regular.in is not a FIFO; make it with mkfifo".into()),
         (format!("pipe:{here}/none"), "make it with mkfifo".into()),
         ("loopback".into(), "loopback stays within the card".into()),
         ("crossover".into(), "crossover stays within the card".into()),
     ] {
         let refusal = open(&text).expect_err(&text).to_string();
         assert!(refusal.contains(&expected), "{text}: {refusal}");
-        assert!(!refusal.contains('\n'), "{text}: {refusal}");
+        assert!(!refusal.contains('\n') && !refusal.contains("os error"), "{text}: {refusal}");
     }
+    for file in ["file", "regular.in"] {
+        assert_eq!(fs::read(directory.path().join(file)).unwrap(), b"x");
+    }
+    assert!(fs::symlink_metadata(directory.path().join("nowhere")).is_err());
 }

@@ -163,3 +163,31 @@ fn a_link_leads_to_the_terminal_and_goes_with_it() {
     symlink("elsewhere", &link).unwrap();
     assert!(open(&text).is_err());
 }
+
+#[test]
+fn who_opens_writes_and_leaves_at_once_is_heard() {
+    let mut port = Port::open("pty");
+    let mut all = Vec::new();
+    for round in 0..20 {
+        let word = format!("round {round}\n");
+        client(&port).write_all(word.as_bytes()).unwrap();
+        all.extend(word.as_bytes());
+        port.until("heard", |port| port.input.len() == all.len());
+    }
+    assert_eq!(port.input, all);
+    // And nothing goes on for it.
+    let turns = port.turns;
+    port.during(Duration::from_millis(200));
+    assert!(port.turns - turns < 20 && !port.chardev.is_connected());
+}
+
+#[test]
+fn a_link_that_somebody_has_replaced_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let link = directory.path().join("link");
+    let port = Port::open(&format!("pty,path={}", link.display()));
+    std::fs::remove_file(&link).unwrap();
+    symlink("/dev/null", &link).unwrap();
+    drop(port);
+    assert_eq!(link.read_link().unwrap().to_str(), Some("/dev/null"));
+}

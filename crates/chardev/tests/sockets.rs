@@ -427,3 +427,51 @@ fn a_socket_is_private_and_goes_with_its_end() {
     assert!(path.exists());
     Port::open(&text);
 }
+
+#[test]
+fn a_panic_takes_away_what_was_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let here = directory.path().to_owned();
+    let died = std::thread::spawn(move || {
+        let here = here.display();
+        let texts = [format!("unix:{here}/port"), format!("pty,path={here}/tty")];
+        let _ports = texts.each_ref().map(|text| Port::open(text));
+        assert!(std::path::Path::new(&format!("{here}/port")).exists());
+        panic!("a device's own fault");
+    });
+    let fault = died.join().unwrap_err();
+    assert_eq!(fault.downcast_ref(), Some(&"a device's own fault"));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_port_tells_who_is_there() {
+    let (_directory, [mut unix, mut tcp]) = both("");
+    assert_eq!((unix.chardev.peer(), tcp.chardev.peer()), (None, None));
+    let first = connect(&unix);
+    unix.until("connected", |port| port.chardev.is_connected());
+    assert_eq!(unix.chardev.peer(), Some(format!("pid {}", std::process::id())));
+    let second = TcpStream::connect(tcp.chardev.address().unwrap()).unwrap();
+    tcp.until("connected", |port| port.chardev.is_connected());
+    assert_eq!(tcp.chardev.peer(), Some(second.local_addr().unwrap().to_string()));
+    drop((first, second));
+    unix.until("gone", |port| !port.chardev.is_connected());
+    assert_eq!(unix.chardev.peer(), None);
+}
+
+#[test]
+fn a_peer_that_resets_is_missed_at_once() {
+    let (_directory, [_, mut port]) = both("");
+    for _ in 0..20 {
+        let address = port.chardev.address().unwrap();
+        let client = TcpStream::connect(address).unwrap();
+        port.until("connected", |port| port.chardev.is_connected());
+        let at_once = Some(Duration::ZERO);
+        rustix::net::sockopt::set_socket_linger(&client, at_once).unwrap();
+        drop(client);
+        port.until("gone", |port| !port.chardev.is_connected());
+        // What the last one had been sent is lost with it, as with any socket; this is for the next.
+        port.send(b"x");
+        assert_eq!((port.chardev.pending(), port.chardev.dropped()), (1, 0));
+    }
+}

@@ -39,17 +39,24 @@ fn each_refusal_says_in_one_sentence_what_would_be_right() {
         ("pty,path", "path needs a value: write path=PATH"),
         ("pty:/tmp/a,path=/tmp/b", "pty:LINK and path=LINK exclude each other"),
         ("null,path=x", "null has no option \"path\"; it takes logfile=PATH"),
-        ("null,", "null has no option \"\"; it takes logfile=PATH"),
+        ("null,", "there is a comma too many: one between two options, two within a value"),
+        ("null,,", "\"null,\" is no back end"),
+        ("null,=on", "there is a comma too many"),
+        ("unix:/tmp/a,server=on,", "there is a comma too many"),
+        ("unix:/tmp/a,server=on,,wait=off", "server is on or off, not \"on,wait=off\""),
         ("pty,server=on", "pty has no option \"server\"; it takes path=LINK, logfile=PATH"),
         ("unix:/tmp/a,path=/b", "unix has no option \"path\"; it takes server=on|off, wait=on|off"),
         ("unix:/tmp/a,nodelay=on", "unix has no option \"nodelay\""),
         ("unix:/tmp/a,reconnect=1", "unix has no option \"reconnect\"; it takes server=on|off"),
-        ("unix:/tmp/a,server=yes", "server is on or off, not \"yes\""),
+        ("unix:/tmp/a,server=1", "server is on or off, not \"1\""),
+        ("unix:/tmp/a,server=ON", "server is on or off, not \"ON\""),
         ("unix:/tmp/a,wait=", "wait is on or off, not \"\""),
         ("unix:/tmp/a,server=on,noserver", "server is on or off, not \"both\""),
         ("unix:/tmp/a,nowait=on", "wait is on or off, not \"on\""),
         ("unix:/tmp/a,server=on,reconnect-ms=9", "server=on and reconnect-ms exclude each other"),
-        ("unix:/tmp/a,server=off,wait=on", "server=off and wait=on exclude each other"),
+        ("unix:/tmp/a,server=off,wait=on", "server=off and wait exclude each other"),
+        ("unix:/tmp/a,server=off,wait=off", "server=off and wait exclude each other"),
+        ("unix:/tmp/a,wait=off,reconnect-ms=5", "reconnect-ms and wait exclude each other"),
         (
             "unix:/tmp/a,reconnect-ms=soon",
             "reconnect-ms is a number from 0 to 86400000, not \"soon\"",
@@ -63,6 +70,13 @@ fn each_refusal_says_in_one_sentence_what_would_be_right() {
         ("null,logfile=/a,logappend=1", "logappend is on or off, not \"1\""),
         ("null,history=64k", "history is a number from 0 to 16777216, not \"64k\""),
         ("null,history=16777217", "history is a number from 0 to 16777216, not \"16777217\""),
+        ("null,history=+5", "history is a number from 0 to 16777216, not \"+5\""),
+        ("null,history=0x", "history is a number from 0 to 16777216, not \"0x\""),
+        ("null,history=08", "history is a number from 0 to 16777216, not \"08\""),
+        (
+            "null,history=99999999999999999999",
+            "history is a number from 0 to 16777216, not \"99999999999999999999\"",
+        ),
         ("null,history", "history is a number from 0 to 16777216, not \"\""),
         ("unix:/tmp/a\0b", "there is a NUL in it"),
     ] {
@@ -95,13 +109,20 @@ fn sockets_listen_unless_told_otherwise() {
     };
     for head in ["unix:/tmp/a", "tcp::4444"] {
         let role = |options: &str| role(&format!("{head}{options}"));
-        for options in ["", ",server=on", ",server", ",server=on,wait=off", ",server,nowait"] {
+        for options in [
+            "",
+            ",server=on",
+            ",server",
+            ",server=on,wait=off",
+            ",server,nowait",
+            ",server=y,wait=n",
+        ] {
             assert!(!server(role(options)), "{options}");
         }
-        for options in [",wait=on", ",server=on,wait=on", ",server,wait"] {
+        for options in [",wait=on", ",server=true,wait=yes", ",server,wait"] {
             assert!(server(role(options)), "{options}");
         }
-        for options in [",server=off", ",noserver", ",server=off,wait=off", ",reconnect-ms=0"] {
+        for options in [",server=off", ",noserver", ",server=no", ",reconnect-ms=0"] {
             assert!(matches!(role(options), Role::Client { reconnect: None, .. }), "{options}");
         }
         let Role::Client { reconnect, .. } = role(",server=off,reconnect-ms=1500") else {
@@ -145,4 +166,11 @@ fn every_end_can_have_a_log_and_a_history() {
     }
     assert_eq!(backend("pty:/tmp/link"), backend("pty,path=/tmp/link"));
     assert_eq!(backend("pty"), Backend::Pty { link: None });
+}
+
+#[test]
+fn numbers_are_those_of_c() {
+    for (text, expected) in [("0", 0), ("10", 10), ("0x10", 16), ("0XfF", 255), ("010", 8)] {
+        assert_eq!(format!("null,history={text}").parse::<Spec>().unwrap().history, expected);
+    }
 }

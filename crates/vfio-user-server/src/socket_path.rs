@@ -77,7 +77,16 @@ pub(crate) fn why(path: &Path, error: &io::Error) -> String {
         io::ErrorKind::WouldBlock => format!(
             "a stale one is there, and another program keeps {name} locked (flock); use another directory"
         ),
-        _ => format!("{error}; use another path"),
+        _ => format!("{}; use another path", plain(error)),
+    }
+}
+
+/// An error without the number that Rust puts after it.
+pub(crate) fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rfind(" (os error ") {
+        Some(end) => text.get(..end).unwrap_or(&text).to_owned(),
+        None => text,
     }
 }
 

@@ -1,16 +1,14 @@
 //! `expect`: waits for what a guest sends.
 
-use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use serde_json::json;
 
-use super::serial::{port, unheard};
+use super::serial::{deaf, left, port, unheard};
 use super::{Request, Verb};
 use crate::control::devices::Devices;
 use crate::control::reply::{Answer, Failure};
-use crate::serial::{Heard, regex, to_text};
+use crate::serial::{Bell, Heard, Woken, has_left, regex, to_text};
 
 pub const VERB: Verb =
     Verb { name: "expect", members: &["device", "port", "regex", "timeout_ms"], run };
@@ -22,12 +20,16 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
     let timeout = request.timeout()?;
     let begun = Instant::now();
     let mut last: Option<Heard> = None;
+    let bell = Bell::new().map_err(|error| deaf(&error))?;
     loop {
-        let ((tell, told), alive) = (sync_channel(1), Arc::new(()));
-        let (end, weak) = (last.as_ref().map(Heard::end), Arc::downgrade(&alive));
-        let heard = port.ask(move |wire| wire.listen(end, weak, tell));
+        let (end, tell) = (last.as_ref().map(Heard::end), bell.ringer());
+        let heard = port.ask(move |wire| wire.listen(end, tell));
         if let Some(heard) = heard.map_err(|why| unheard(known, why))? {
             if let Some(found) = regex.find_at(&heard.bytes, heard.from) {
+                // A match is for somebody.
+                if has_left(request.client) {
+                    return Err(left());
+                }
                 let (text, lost) = (to_text(found.as_bytes()), heard.lost);
                 let to = heard.position + (found.end() - heard.from) as u64;
                 port.ask(move |wire| wire.set_matched(to)).map_err(|why| unheard(known, why))?;
@@ -40,8 +42,11 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
             last = Some(heard);
             continue;
         }
-        let left = timeout.saturating_sub(begun.elapsed());
-        if left.is_zero() || told.recv_timeout(left).is_err() && begun.elapsed() >= timeout {
+        let woken = bell.wait(request.client, timeout.saturating_sub(begun.elapsed()));
+        if woken == Woken::Left {
+            return Err(left());
+        }
+        if woken == Woken::Late || begun.elapsed() >= timeout {
             let (unmatched, lost) = last.map_or((String::new(), 0), |heard| {
                 (to_text(heard.bytes.get(heard.from..).unwrap_or_default()), heard.lost)
             });

@@ -101,6 +101,7 @@ fn counters(stats: &Stats, interrupts: u64) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
     use std::sync::mpsc::channel;
     use std::thread;
@@ -141,7 +142,10 @@ mod tests {
             event_loop.run(|_, _| ()).unwrap();
         });
         let (devices, event_loop) = receiver.recv().unwrap();
-        let ask = |request: Value| run(&Request(request.as_object().unwrap()), &devices);
+        let ask = |request: Value| {
+            let members = request.as_object().unwrap();
+            run(&Request { members, client: std::io::stdin().as_fd() }, &devices)
+        };
         let gone = ask(json!({ "device": "vfio1" })).map(|answer| answer.value).unwrap_err();
         assert_eq!(gone, Failure::new(Errno::NODEV, "vfio1 is not served any more"));
         let all = ask(json!({})).map(|answer| answer.value).unwrap();

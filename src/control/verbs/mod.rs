@@ -6,6 +6,7 @@ mod plane;
 mod send;
 mod serial;
 
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -25,12 +26,16 @@ struct Verb {
     run: fn(&Request<'_>, &Devices) -> Result<Answer, Failure>,
 }
 
-struct Request<'a>(&'a Map<String, Value>);
+struct Request<'a> {
+    members: &'a Map<String, Value>,
+    /// Who wants to know.
+    client: BorrowedFd<'a>,
+}
 
 impl Request<'_> {
     /// A member that is text, if it is there.
     fn text(&self, member: &str) -> Result<Option<&str>, Failure> {
-        match self.0.get(member) {
+        match self.members.get(member) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
             Some(_) => Err(Failure::invalid(format!("'{member}' is a string"))),
@@ -39,7 +44,7 @@ impl Request<'_> {
 
     /// A member that is a whole number, if it is there.
     fn number(&self, member: &str) -> Result<Option<u64>, Failure> {
-        let number = self.0.get(member).map(|value| {
+        let number = self.members.get(member).map(|value| {
             let why = || Failure::invalid(format!("'{member}' is a whole number"));
             value.as_u64().ok_or_else(why)
         });
@@ -56,8 +61,12 @@ impl Request<'_> {
 }
 
 /// Does what a request asks for.
-pub fn run(request: &Map<String, Value>, devices: &Devices) -> Result<Answer, Failure> {
-    let request = Request(request);
+pub fn run(
+    members: &Map<String, Value>,
+    client: BorrowedFd<'_>,
+    devices: &Devices,
+) -> Result<Answer, Failure> {
+    let request = Request { members, client };
     let verbs = || ALL.map(|verb| verb.name).join(", ");
     let name = request
         .text("verb")?
@@ -66,7 +75,7 @@ pub fn run(request: &Map<String, Value>, devices: &Devices) -> Result<Answer, Fa
         Failure::invalid(format!("there is no verb '{name}', the verbs are {}", verbs()))
     })?;
     let known = |member: &str| member == "verb" || verb.members.contains(&member);
-    match request.0.keys().find(|member| !known(member)) {
+    match request.members.keys().find(|member| !known(member)) {
         Some(member) => Err(Failure::invalid(format!("verb '{name}' takes no '{member}'"))),
         None => (verb.run)(&request, devices),
     }

@@ -1,14 +1,12 @@
 //! `send`: text for a guest.
 
-use std::sync::mpsc::sync_channel;
-
 use serde_json::json;
 
-use super::serial::{full, port, unheard};
+use super::serial::{deaf, full, left, port, unheard};
 use super::{Request, Verb};
 use crate::control::devices::Devices;
 use crate::control::reply::{Answer, Failure};
-use crate::serial::from_text;
+use crate::serial::{Bell, Woken, from_text};
 
 pub const VERB: Verb =
     Verb { name: "send", members: &["device", "port", "text", "timeout_ms"], run };
@@ -22,12 +20,16 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
     let count = bytes.len();
     let mut sent = count;
     if count != 0 {
-        let (done, is_done) = sync_channel(1);
+        let bell = Bell::new().map_err(|error| deaf(&error))?;
+        let done = bell.ringer();
         let ticket = port.ask(move |wire| wire.send(bytes, done));
         let ticket = ticket.map_err(|why| unheard(known, why))?.ok_or_else(full)?;
-        if is_done.recv_timeout(timeout).is_err() {
-            let left = port.ask(move |wire| wire.withdraw(ticket));
-            sent = count.saturating_sub(left.map_err(|why| unheard(known, why))?);
+        let woken = bell.wait(request.client, timeout);
+        // It is rung by a port that is no more, too.
+        let rest = port.ask(move |wire| wire.withdraw(ticket));
+        sent = count.saturating_sub(rest.map_err(|why| unheard(known, why))?);
+        if woken == Woken::Left {
+            return Err(left());
         }
     }
     Ok(json!({ "device": known.node, "port": number, "sent": sent }).into())

@@ -6,6 +6,7 @@ use vfio_device::Errno;
 use super::{Request, Verb};
 use crate::control::devices::{Devices, Known};
 use crate::control::reply::{Answer, Failure};
+use crate::errors::plain;
 use crate::serial::{Overrides, Port, Unheard, errors};
 
 pub const VERB: Verb =
@@ -16,7 +17,7 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
     let lines =
         request.text("lines")?.map(Overrides::parse).transpose().map_err(Failure::invalid)?;
     let inject = request.text("inject")?.map(error).transpose()?;
-    let sends_break = match request.0.get("break") {
+    let sends_break = match request.members.get("break") {
         None | Some(Value::Bool(false)) => false,
         Some(Value::Bool(true)) => true,
         Some(_) => return Err(Failure::invalid("'break' is true or false")),
@@ -70,6 +71,17 @@ pub fn full() -> Failure {
         Errno::AGAIN,
         "too much waits for the guest already; see whether it has the port open",
     )
+}
+
+/// Who asked is not there any more, so this is for nobody.
+pub fn left() -> Failure {
+    Failure::new(Errno::PIPE, "the client has left")
+}
+
+/// No descriptor to wait with.
+pub fn deaf(error: &std::io::Error) -> Failure {
+    let errno = Errno::from_io_error(error).unwrap_or(Errno::MFILE);
+    Failure::new(errno, format!("the server cannot wait: {}", plain(error)))
 }
 
 /// Why a port has said nothing.

@@ -6,6 +6,7 @@ use rustix::event::epoll::EventFlags;
 
 use super::{End, Events, Sent, Wants};
 use crate::poller::{Poller, Watched};
+use crate::socket_path::plain;
 use crate::{Event, OpenError, files};
 
 /// How long a file that would take no more, for want of room say, is left alone.
@@ -60,7 +61,11 @@ impl End for File {
                     && let Err(error) = done
                 {
                     self.told = true;
-                    log::warn!("{} takes no more: {error}; trying again each second", self.name);
+                    log::warn!(
+                        "{} takes no more: {}; trying again each second",
+                        self.name,
+                        plain(&error.into())
+                    );
                 }
                 self.retry = Some(Instant::now() + PAUSE);
                 Sent::Gone

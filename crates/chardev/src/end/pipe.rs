@@ -12,7 +12,7 @@ use rustix::io::{Errno, read, write};
 
 use super::{End, Events, Sent, Wants};
 use crate::poller::{Poller, Watched};
-use crate::{Event, OpenError};
+use crate::{Event, OpenError, files};
 
 const IN: u64 = 0;
 const OUT: u64 = 1;
@@ -40,6 +40,8 @@ impl Pipe {
         let (from, to) = (with(".in"), with(".out"));
         // For writing too: so it does not end when its writer leaves.
         let input = fifo(&from, true, true)?;
+        // Two who read it would each have a part.
+        files::keep(&input, &from, false)?;
         let output = match fifo(&to, false, true) {
             Err(OpenError::File { error, .. }) if no_reader(&error) => None,
             done => Some(Watched::new(done?.into(), OUT, poller)),

@@ -143,6 +143,8 @@ impl End for Pty {
         {
             // What they say does not matter: only that there were some. What is left wakes us again.
             let _ = read(opened, &mut [0; 1024]);
+            // Of somebody who has left already there may be input.
+            self.left_input |= !self.is_connected;
         }
         self.look(events);
     }

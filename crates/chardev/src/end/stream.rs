@@ -10,13 +10,13 @@ use rustix::event::PollFlags;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{
-    RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, accept_with, recv, send, shutdown,
-    sockopt,
+    RecvFlags, SendFlags, Shutdown, SocketAddrUnix, SocketFlags, accept_with, getpeername, recv,
+    send, shutdown, sockopt,
 };
 
 use super::{End, Events, Sent, Wants};
 use crate::poller::{Poller, Watched, poll_now};
-use crate::socket_path::{SocketFile, address, listen_at};
+use crate::socket_path::{SocketFile, address, listen_at, plain};
 use crate::spec::Role;
 use crate::{Event, OpenError, sockets};
 
@@ -42,10 +42,13 @@ pub(crate) enum Target {
 #[derive(Debug)]
 enum Side {
     Server {
-        socket: Watched,
+        /// One for each address.
+        doors: Vec<Watched>,
         /// Not before then.
         closed_until: Option<Instant>,
         knocked: bool,
+        /// Who could not be let in has been told of.
+        told: bool,
         _file: Option<SocketFile>,
     },
     Client {
@@ -84,7 +87,7 @@ impl Stream {
             Role::Server { .. } => {
                 let (socket, file) = listen_at(path, BACKLOG)?;
                 let name = file.path().display().to_string();
-                Ok(Self::server(socket, Some(file), None, name, poller))
+                Ok(Self::server(vec![socket], Some(file), None, name, poller))
             }
             Role::Client { reconnect } => {
                 let name = path.display().to_string();
@@ -103,8 +106,8 @@ impl Stream {
         let found = sockets::resolve(host, port)?;
         match role {
             Role::Server { .. } => {
-                let (socket, name) = sockets::listen_on(&found, BACKLOG)?;
-                Ok(Self::server(socket, None, Some(nodelay), name, poller))
+                let (doors, name) = sockets::listen_on(&found, BACKLOG)?;
+                Ok(Self::server(doors, None, Some(nodelay), name, poller))
             }
             Role::Client { reconnect } => {
                 let name = found.first().map(SocketAddr::to_string).unwrap_or_default();
@@ -119,14 +122,15 @@ impl Stream {
     }
 
     fn server(
-        socket: OwnedFd,
+        doors: Vec<OwnedFd>,
         file: Option<SocketFile>,
         tcp: Option<bool>,
         address: String,
         poller: &Poller,
     ) -> Self {
-        let socket = Watched::new(socket, DOOR, poller);
-        let side = Side::Server { socket, closed_until: None, knocked: false, _file: file };
+        let doors = doors.into_iter().map(|door| Watched::new(door, DOOR, poller)).collect();
+        let side =
+            Side::Server { doors, closed_until: None, knocked: false, told: false, _file: file };
         Self::new(side, tcp, address, poller)
     }
 
@@ -184,17 +188,28 @@ impl Stream {
 
     /// Lets one in, if there is one.
     fn accept(&mut self, events: &mut Events, now: Instant) {
-        let Side::Server { socket, closed_until, knocked, .. } = &mut self.side else { return };
+        let Side::Server { doors, closed_until, knocked, told, .. } = &mut self.side else {
+            return;
+        };
         *closed_until = closed_until.filter(|until| *until > now);
         if !*knocked || self.peer.is_some() {
             return;
         }
         *knocked = false;
-        match accept_with(&*socket, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-            Ok(socket) => self.welcome(socket, events),
+        let accept = |door| accept_with(door, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+        // Whoever is not at one may be at another.
+        let found = doors.iter().map(accept).find(|found| !matches!(found, Err(Errno::AGAIN)));
+        match found.unwrap_or(Err(Errno::AGAIN)) {
+            Ok(socket) => {
+                *told = false;
+                self.welcome(socket, events);
+            }
             Err(Errno::AGAIN | Errno::CONNABORTED | Errno::INTR) => (),
             Err(error) => {
-                log::warn!("{}: cannot let a client in: {error}", self.address);
+                if !std::mem::replace(told, true) {
+                    let why = plain(&error.into());
+                    log::warn!("{}: cannot let a client in: {why}; trying again", self.address);
+                }
                 *closed_until = Some(now + BREATH);
             }
         }
@@ -296,9 +311,12 @@ impl End for Stream {
     }
 
     fn watch(&mut self, wants: Wants) {
-        if let Side::Server { socket, closed_until, .. } = &mut self.side {
+        if let Side::Server { doors, closed_until, .. } = &mut self.side {
             let open = self.peer.is_none() && closed_until.is_none();
-            socket.watch(if open { EventFlags::IN } else { EventFlags::empty() });
+            let flags = if open { EventFlags::IN } else { EventFlags::empty() };
+            for door in doors {
+                door.watch(flags);
+            }
         }
         if let Some(peer) = &mut self.peer {
             let mut flags = EventFlags::empty();
@@ -333,7 +351,47 @@ impl End for Stream {
         self.part(events);
     }
 
+    fn peer(&self) -> Option<String> {
+        let socket = &self.peer.as_ref()?.socket;
+        if self.tcp.is_some() {
+            let address = SocketAddr::try_from(getpeername(socket).ok()??).ok()?;
+            return Some(address.to_string());
+        }
+        let process = sockopt::socket_peercred(socket).ok()?.pid;
+        Some(format!("pid {}", process.as_raw_nonzero()))
+    }
+
     fn address(&self) -> Option<String> {
         Some(self.address.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn clients_come_in_by_each_door() {
+        let poller = Poller::new().unwrap();
+        let addresses = [1, 2].map(|number| SocketAddr::from(([127, 0, 0, number], 0)));
+        let (doors, name) = sockets::listen_on(&addresses, BACKLOG).unwrap();
+        let (_, port) = name.split_once(':').unwrap();
+        let mut stream = Stream::server(doors, None, Some(true), name.clone(), &poller);
+        let (wants, mut events) = (Wants { input: true, output: false }, Events::default());
+        for number in [2, 1, 2] {
+            stream.watch(wants);
+            let client = TcpStream::connect(format!("127.0.0.{number}:{port}")).unwrap();
+            while !stream.is_connected() {
+                for (key, flags) in poller.take() {
+                    stream.happened(key, flags, &mut events, Instant::now());
+                }
+                stream.turn(&mut events, Instant::now());
+            }
+            assert_eq!(stream.peer(), Some(client.local_addr().unwrap().to_string()));
+            stream.finish(&mut events);
+            stream.receive(&mut [0; 9], &mut events);
+        }
     }
 }
