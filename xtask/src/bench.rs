@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: our devices beside QEMU's own, in one guest, taking turns.
 
 mod display;
+mod far_end;
 mod serial;
 
 use clap::ValueEnum;
@@ -13,7 +14,7 @@ const PROBE: &str = include_str!("bench/probe.rs");
 /// What is measured.
 #[derive(Clone, Copy, ValueEnum)]
 pub enum Of {
-    /// A register, and 64 KiB through a tty
+    /// A register, and a tty each way
     Serial,
     /// Stores to a framebuffer and loads from it
     Display,
@@ -22,7 +23,7 @@ pub enum Of {
 /// Measures, and prints a table for each. `rounds`: how often each device takes its turn.
 pub fn run(of: Option<Of>, rounds: Option<usize>) -> Result {
     if of.is_none_or(|of| matches!(of, Of::Serial)) {
-        serial::run(rounds.unwrap_or(7))?;
+        serial::run(rounds.unwrap_or(11))?;
     }
     if of.is_none_or(|of| matches!(of, Of::Display)) {
         display::run(rounds.unwrap_or(101))?;
@@ -34,4 +35,18 @@ fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// An interval that holds the median of what the values are drawn from, 95 times of 100: order statistics, as they need
+/// no idea of the distribution. Of n values the ranks are n/2 -+ 0.98 sqrt(n).
+fn median_interval(values: &[f64]) -> (f64, f64) {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let half = sorted.len() as f64 / 2.0;
+    let reach = 0.98 * (sorted.len() as f64).sqrt();
+    let at = |rank: f64| {
+        let index = rank.clamp(1.0, sorted.len() as f64) as usize - 1;
+        sorted.get(index).copied().unwrap_or(f64::NAN)
+    };
+    (at((half - reach).floor()), at((half + reach).ceil() + 1.0))
 }

@@ -111,7 +111,7 @@ impl Stage {
         println!("QEMU {}", tools.qemu().version());
         heading("Serving a two-port serial card and two displays, each on a socket");
         let card = Server::start(&program, &[CARD])?;
-        let displays = displays::TYPES.map(|kind| Server::start_with_control(&program, kind));
+        let displays = displays::TYPES.map(|kind| Server::start_with_control(&program, &[kind]));
         let displays = displays.into_iter().collect::<Result<_>>()?;
         Ok(Self { program, tools, card, displays })
     }

@@ -61,14 +61,14 @@ enum Task {
     Test,
     /// Measures our devices beside QEMU's own, in one guest
     ///
-    /// serial: what a guest waits for a register, and for 64 KiB through a tty. The guest has three serial ports: mtty,
-    /// mtty served with --poll-us 0, and QEMU's own pci-serial to compare with. display: stores to a framebuffer and loads
-    /// from it, of mbochs and of two of QEMU's own bochs-display, which are each other's control. They take turns. Leave
-    /// the machine alone meanwhile.
+    /// serial: what a guest waits for a register, and how fast a tty goes each way, to and from a socket on the host. The
+    /// guest has four serial ports: two of QEMU's own pci-serial, mtty, and mtty served with --poll-us 0. display: stores
+    /// to a framebuffer and loads from it, of mbochs and of two of QEMU's own bochs-display. QEMU's two are each other's
+    /// control. They take turns. Leave the machine alone meanwhile.
     Bench {
         /// Measure only this
         of: Option<bench::Of>,
-        /// How often each takes its turn [default: 7 for serial, 101 for display]
+        /// How often each takes its turn [default: 11 for serial, 101 for display]
         #[arg(long)]
         rounds: Option<usize>,
     },

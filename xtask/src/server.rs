@@ -31,14 +31,10 @@ impl Server {
     }
 
     /// The same with a control socket.
-    pub fn start_with_control(program: &Path, device: &str) -> Result<Self> {
+    pub fn start_with_control(program: &Path, device: &[&str]) -> Result<Self> {
         let directory = directory()?;
-        let control = directory.path().join(CONTROL);
-        Self::start_in(
-            directory,
-            program,
-            &[device, "--control-path", &control.display().to_string()],
-        )
+        let control = directory.path().join(CONTROL).display().to_string();
+        Self::start_in(directory, program, &[device, &["--control-path", &control]].concat())
     }
 
     fn start_in(directory: TempDir, program: &Path, device: &[&str]) -> Result<Self> {

@@ -86,6 +86,7 @@ impl Card {
     /// States what holds now: the one place where interrupts and timers follow from the ports.
     fn sync(&mut self, cx: &mut Context) {
         let mut intx = false;
+        let mut in_service = false;
         for (number, port) in (0..).zip(&mut self.ports) {
             let id = host::id(number, host::TIME_OUT);
             match port.uart.take_timer() {
@@ -101,7 +102,9 @@ impl Card {
                 cx.irqs.trigger(MSI, 0);
             }
             port.pending = pending;
+            in_service |= port.uart.in_service();
         }
+        cx.irqs.set_in_service(in_service);
         cx.irqs.set_level(INTX, 0, intx);
     }
 }

@@ -97,6 +97,9 @@ pub struct Uart {
     /// Whether AFE has RTS off, as the line last saw it.
     held_off: bool,
 
+    /// IIR has reported a source that INTx was on for, and has not been read as "none" since.
+    in_service: bool,
+
     // The character timer, which the owner of the port keeps.
     timing: bool,
     timer: Option<Timer>,
@@ -182,6 +185,12 @@ impl Uart {
         }
     }
 
+    /// Whether a driver is at work on INTx: it has read IIR, and will again until there is no source left. So do all that
+    /// are known.
+    pub fn in_service(&self) -> bool {
+        self.in_service
+    }
+
     /// Whether the OUT2 output is active. On a PC card INTR reaches the bus only then.
     ///
     /// The register bit alone: loop mode forces the pin inactive, by the letter of the data sheet, but it also says
@@ -225,6 +234,7 @@ impl Uart {
     /// Only the source that it reports is acknowledged, and of those only THRE.
     fn read_iir(&mut self) -> u8 {
         let source = self.interrupt();
+        self.in_service = source.is_some() && self.out2();
         if source == Some(Interrupt::ThrEmpty) {
             self.thr_empty = false;
         }

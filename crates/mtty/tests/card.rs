@@ -279,6 +279,61 @@ fn a_driver_that_is_at_work_is_left_in_peace_and_heard_again_when_it_pauses() {
 }
 
 #[test]
+fn a_driver_that_reads_iir_until_nothing_is_left_is_not_called_again_meanwhile() {
+    let mut card = card("mtty-1");
+    let eventfd = install(&mut card, INTX);
+    store(&mut card, 0, FCR, 0x01);
+    store(&mut card, 0, MCR, 0x08);
+    store(&mut card, 0, IER, 0x02);
+    assert_eq!(fired(&eventfd), 1, "the transmitter is empty");
+    for round in 0..2 {
+        assert_eq!(load(&mut card, 0, IIR), 0xc2);
+        unmask(&mut card);
+        store(&mut card, 0, THR, 0x55);
+        unmask(&mut card);
+        assert!(config(&mut card, 0x06, 1)[0] & 0x08 != 0, "the level is high again");
+        assert_eq!(fired(&eventfd), 0, "round {round}: the driver will see it");
+    }
+    assert_eq!((load(&mut card, 0, IIR), load(&mut card, 0, IIR)), (0xc2, 0xc1));
+    store(&mut card, 0, THR, 0x55);
+    assert_eq!(fired(&eventfd), 1, "it had found nothing more");
+}
+
+#[test]
+fn a_driver_that_does_not_look_again_is_called_when_it_pauses() {
+    let mut card = card("mtty-1");
+    let eventfd = install(&mut card, INTX);
+    store(&mut card, 0, MCR, 0x08);
+    store(&mut card, 0, IER, 0x02);
+    load(&mut card, 0, IIR);
+    unmask(&mut card);
+    store(&mut card, 0, THR, 0x55);
+    assert_eq!(fired(&eventfd), 1, "that of IER");
+    let paused = card.next_timer().unwrap();
+    assert!(paused < Instant::now() + Duration::from_millis(1));
+    card.run_timers(paused);
+    assert_eq!(fired(&eventfd), 1);
+    assert_eq!(card.next_timer(), None);
+}
+
+#[test]
+fn what_the_other_port_has_is_said_when_the_driver_has_found_nothing_more() {
+    let mut card = card("mtty-2");
+    let eventfd = install(&mut card, INTX);
+    for port in [0, 1] {
+        store(&mut card, port, MCR, 0x08);
+    }
+    store(&mut card, 0, IER, 0x02);
+    assert_eq!(load(&mut card, 0, IIR), 0x02);
+    unmask(&mut card);
+    assert_eq!(fired(&eventfd), 1);
+    store(&mut card, 1, IER, 0x02);
+    assert_eq!(fired(&eventfd), 0, "the driver is at work on port 0");
+    assert_eq!(load(&mut card, 0, IIR), 0x01);
+    assert_eq!(fired(&eventfd), 1, "and has not looked at port 1");
+}
+
+#[test]
 fn both_ports_share_the_level() {
     let mut card = card("mtty-2");
     let eventfd = install(&mut card, INTX);

@@ -143,13 +143,17 @@ impl Irqs {
         match (std::mem::replace(&mut it.level, high), high) {
             (false, true) => {
                 let before = it.pending;
+                let is_open = it.trigger.is_some() && !it.masked && !it.automasked;
+                if is_open && self.is_intx(index) && !self.holdoff.risen() {
+                    return;
+                }
                 self.deliver(index, vector, is_edge);
                 if let Some(it) = self.vector(index, vector) {
                     it.pending_by_level = it.pending && !before;
                 }
             }
             (true, false) if is_edge => it.pending &= !it.pending_by_level,
-            (true, false) if self.is_intx(index) => self.holdoff.reset(),
+            (true, false) if self.is_intx(index) => self.holdoff.fallen(),
             _ => (),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
-use std::{fmt, io};
+use std::{fmt, io, thread};
 
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
@@ -22,6 +22,8 @@ use crate::scratch::Scratch;
 
 /// Descriptors that one wait reports at most.
 const BATCH: usize = 64;
+/// Who gives way for so long was not let back by a thread that waited for the core, but by one that computes.
+const CROWDED: Duration = Duration::from_micros(200);
 /// The epoll entry of the loop's own wake-up.
 const WAKE: u64 = u64::MAX;
 
@@ -259,7 +261,9 @@ impl EventLoop {
             let timeout = if polls { Some(Duration::ZERO) } else { deadline.map(until) };
             let mut buffer = [const { MaybeUninit::uninit() }; BATCH];
             let ready = wait(&self.epoll, &mut buffer, timeout)?;
-            if !polls && let Some(at) = attended.take() {
+            if polls && ready.is_empty() {
+                self.give_way();
+            } else if !polls && let Some(at) = attended.take() {
                 self.window.missed(at.elapsed());
             }
             if deadline.is_some_and(|at| at <= Instant::now()) {
@@ -293,6 +297,15 @@ impl EventLoop {
             }
         }
         Ok(())
+    }
+
+    /// Between two polls, lets somebody else have the core: the client's own threads may have been woken on it.
+    fn give_way(&mut self) {
+        let before = Instant::now();
+        thread::yield_now();
+        if before.elapsed() > CROWDED {
+            self.window.crowded();
+        }
     }
 
     /// Whether nothing can happen any more. A loop without endpoints waits for messages that bring some.

@@ -9,7 +9,9 @@ use std::time::Duration;
 /// the window is closed, the silence before a message says whether it is worth opening; that silence includes the
 /// wake-up that polling would have saved, so it may be a few times as long as the window. Each message that comes while
 /// the loop polls opens the window fully, each poll in vain halves it. A window that was opened and closed without a
-/// single hit takes twice as long to be opened again, so that a client of the wrong rhythm costs next to nothing.
+/// single hit takes twice as long to be opened again, so that a client of the wrong rhythm costs next to nothing. On a
+/// core that others compute on it stays closed for a while: who sleeps is let back at once when there is something to do,
+/// who polls is not.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PollWindow {
     window: Duration,
@@ -24,6 +26,8 @@ pub(crate) struct PollWindow {
 const SHORT: u32 = 4;
 /// Below this, polling is not worth its own cost.
 const LEAST: Duration = Duration::from_micros(5);
+/// Short silences that it takes to open a window where the core is wanted by others.
+const NEEDED_IN_A_CROWD: u32 = 256;
 /// Most short silences that it takes to open a window.
 const MOST_NEEDED: u32 = 1024;
 
@@ -41,6 +45,12 @@ impl PollWindow {
     /// A message came while the loop polled.
     pub(crate) fn hit(&mut self) {
         (self.window, self.needed) = (self.most, 1);
+    }
+
+    /// Somebody else has used the core while the loop polled.
+    pub(crate) fn crowded(&mut self) {
+        (self.window, self.lively) = (Duration::ZERO, 0);
+        self.needed = self.needed.max(NEEDED_IN_A_CROWD);
     }
 
     /// The loop polled for [`length`](Self::length), if that is not zero, and then slept until a message came, `silence`
@@ -114,6 +124,20 @@ mod tests {
         let later = polls(&mut window, 10_000);
         assert!(later < 50, "{later} of 10000");
         window.hit();
+        assert_eq!(window.length(), US(50));
+    }
+
+    #[test]
+    fn in_a_crowd_it_stays_closed_for_256_messages_even_if_the_last_ones_were_hits() {
+        let mut window = PollWindow::new(US(50));
+        window.missed(US(60));
+        window.hit();
+        window.crowded();
+        for message in 1..256 {
+            window.missed(US(60));
+            assert_eq!(window.length(), US(0), "{message}");
+        }
+        window.missed(US(60));
         assert_eq!(window.length(), US(50));
     }
 

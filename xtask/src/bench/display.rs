@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use guest_kit::{Guest, Tools, vfio_user_device};
 
-use super::{PROBE, median};
+use super::{PROBE, median, median_interval};
 use crate::cargo::build_program;
 use crate::report::{Result, heading};
 use crate::server::Server;
@@ -87,20 +87,6 @@ fn peers(found: &str) -> Result<Vec<Peer>> {
 const FEWEST: usize = 21;
 /// A control that leaves more than this open, as a part of the speed, decides nothing.
 const VAGUE: f64 = 0.1;
-
-/// An interval that holds the median of what the values are drawn from, 95 times of 100: order statistics, as they need
-/// no idea of the distribution. Of n values the ranks are n/2 -+ 0.98 sqrt(n).
-fn median_interval(values: &[f64]) -> (f64, f64) {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let half = sorted.len() as f64 / 2.0;
-    let reach = 0.98 * (sorted.len() as f64).sqrt();
-    let at = |rank: f64| {
-        let index = rank.clamp(1.0, sorted.len() as f64) as usize - 1;
-        sorted.get(index).copied().unwrap_or(f64::NAN)
-    };
-    (at((half - reach).floor()), at((half + reach).ceil() + 1.0))
-}
 
 /// Prints the table. Fails if the median of ours is below the interval that two equal devices differ by, or that is so
 /// wide that being within it means nothing.

@@ -1,7 +1,8 @@
 //! Runs in the guest, as a static program of its own: measures one access and one transfer, and prints nanoseconds.
 //!
 //!     probe register PORT COUNT    one read of I/O port PORT, the mean of COUNT
-//!     probe tty PATH BYTES         BYTES written to a tty that sends them back, until all have been read
+//!     probe write PATH BYTES       writes BYTES to a tty: nothing is printed, it is the far end that measures
+//!     probe read PATH BYTES        asks for BYTES by one byte, and reads them from a tty: nanoseconds a byte
 //!     probe memory BAR BYTES       BYTES stored to a BAR (its file in sysfs), then loaded from it: two numbers
 
 // UNSAFETY: an I/O port is read by an instruction, which the kernel has to allow by a system call; a BAR is memory that
@@ -14,7 +15,6 @@ use std::ffi::c_void;
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::ptr;
-use std::thread;
 use std::time::Instant;
 
 fn main() {
@@ -28,12 +28,13 @@ fn main() {
             let port = u16::from_str_radix(of.trim_start_matches("0x"), 16).expect("a port");
             println!("{}", register(port, count));
         }
-        "tty" => println!("{}", tty(of, count as usize)),
+        "write" => tty(of).write_all(&data(count as usize)).expect("bytes go out"),
+        "read" => println!("{}", read(of, count as usize)),
         "memory" => {
             let (stored, loaded) = memory(of, count as usize);
             println!("{stored} {loaded}");
         }
-        _ => panic!("register, tty or memory"),
+        _ => panic!("register, write, read or memory"),
     }
 }
 
@@ -54,25 +55,29 @@ fn register(port: u16, count: u32) -> u128 {
     start.elapsed().as_nanos() / u128::from(count)
 }
 
-fn tty(path: &str, bytes: usize) -> u128 {
+/// What goes over the line; the far end has the same.
+fn data(bytes: usize) -> Vec<u8> {
     let mut state = 1u32;
-    let sent: Vec<u8> = std::iter::repeat_with(|| {
+    let next = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state.to_be_bytes()[0]
-    })
-    .take(bytes)
-    .collect();
-    let open = || -> File { OpenOptions::new().read(true).write(true).open(path).expect("the tty opens") };
-    let (mut from, mut to) = (open(), open());
+    };
+    std::iter::repeat_with(next).take(bytes).collect()
+}
+
+fn tty(path: &str) -> File {
+    OpenOptions::new().read(true).write(true).open(path).expect("the tty opens")
+}
+
+fn read(path: &str, bytes: usize) -> f64 {
+    let mut tty = tty(path);
     let mut received = vec![0; bytes];
     let start = Instant::now();
-    thread::scope(|scope| {
-        scope.spawn(|| to.write_all(&sent).expect("bytes go out"));
-        from.read_exact(&mut received).expect("bytes come back");
-    });
+    tty.write_all(b"?").expect("a byte goes out");
+    tty.read_exact(&mut received).expect("bytes come in");
     let elapsed = start.elapsed();
-    assert!(sent == received, "what came back is not what was sent");
-    elapsed.as_nanos()
+    assert!(received == data(bytes), "what came in is not what was sent");
+    elapsed.as_nanos() as f64 / bytes as f64
 }
 
 unsafe extern "C" {

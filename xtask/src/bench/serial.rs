@@ -1,141 +1,328 @@
-//! What a guest waits for one register, and for 64 KiB through a tty.
+//! What a guest waits for one register, and how fast a tty goes each way: mtty beside QEMU's `pci-serial`, and two of
+//! those beside each other to know what the measurement itself is worth.
 
-use std::io;
-use std::os::unix::net::UnixListener;
-use std::path::Path;
-use std::thread;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use guest_kit::{Guest, Tools, vfio_user_device};
+use serde_json::Value;
 
-use super::{PROBE, median};
+use super::far_end::FarEnd;
+use super::{PROBE, median, median_interval};
 use crate::cargo::build_program;
 use crate::report::{Result, heading};
 use crate::server::Server;
 
 const SOON: Duration = Duration::from_secs(300);
-const READS: u32 = 5000;
-const BYTES: u32 = 64 << 10;
+const LOADS: u32 = 5000;
+const BYTES: usize = 64 << 10;
+const KIB: f64 = (BYTES >> 10) as f64;
 
 /// Finds the ports of all cards, in the order of the cards on the bus.
 const PORTS: &str = "for device in /sys/bus/pci/devices/*; do
     find $device/ -path '*/tty/ttyS*' -prune
 done";
 
-/// One of the devices that are compared, with what was measured, in nanoseconds.
-struct Peer {
+/// One of the ports that are compared, with what was measured.
+struct Port {
     name: &'static str,
+    far_end: FarEnd,
+    /// Of the server, if it is one of ours.
+    control: Option<PathBuf>,
     tty: String,
-    io_port: String,
-    register: Vec<f64>,
-    transfer: Vec<f64>,
+    /// Its scratch register.
+    register: u16,
+    /// Nanoseconds for one load.
+    load: Vec<f64>,
+    write: Way,
+    read: Way,
 }
 
-/// Prints the table.
+/// One direction.
+#[derive(Default)]
+struct Way {
+    /// Nanoseconds a byte.
+    pace: Vec<f64>,
+    /// Of all rounds together.
+    counts: Counts,
+    /// Bytes that the far end had each time it was woken.
+    chunk: Vec<f64>,
+}
+
+/// What has been counted: of a port of QEMU's own, the interrupts of the guest alone.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    loads: f64,
+    stores: f64,
+    unmasks: f64,
+    signals: f64,
+    interrupts: f64,
+}
+
+impl Counts {
+    fn each(&mut self, other: Self, act: impl Fn(f64, f64) -> f64) {
+        self.loads = act(self.loads, other.loads);
+        self.stores = act(self.stores, other.stores);
+        self.unmasks = act(self.unmasks, other.unmasks);
+        self.signals = act(self.signals, other.signals);
+        self.interrupts = act(self.interrupts, other.interrupts);
+    }
+}
+
+/// Prints the tables.
 pub fn run(rounds: usize) -> Result {
     heading("Building mdev-user, and the program that measures in the guest");
     let program = build_program()?;
     let probe = guest_kit::program(PROBE)?;
     let tools = Tools::prepare()?;
 
-    heading("Booting a guest with three serial ports");
-    let polling = Server::start(&program, &["mtty-1"])?;
-    let sleeping = Server::start(&program, &["mtty-1", "--poll-us", "0"])?;
     let directory = tempfile::tempdir()?;
-    let echo = directory.path().join("echo.sock");
-    send_back(UnixListener::bind(&echo)?);
-    let mut guest = Guest::builder(&tools)
-        .device(&vfio_user_device(&polling.socket()))
-        .device(&vfio_user_device(&sleeping.socket()))
-        .args(["-chardev", &format!("socket,id=echo,path={}", echo.display())])
-        .device("pci-serial,chardev=echo")
-        .file("/bin/probe", &probe)
-        .boot()?;
-    let mut peers = peers(&mut guest)?;
+    let end = |name: &str| FarEnd::listen(directory.path().join(name));
+    heading("Booting a guest with QEMU's pci-serial, to count the accesses to it");
+    let traced = traced(&tools, &probe, end("traced")?)?;
 
-    heading(&format!("{rounds} rounds of {READS} reads and {} KiB on each", BYTES >> 10));
-    for round in 1..=rounds {
-        for peer in &mut peers {
-            let register = format!("probe register {} {READS}", peer.io_port);
-            peer.register.push(guest.check(&register, SOON)?.trim().parse()?);
-            let transfer = format!("probe tty {} {BYTES}", peer.tty);
-            peer.transfer.push(guest.check(&transfer, SOON)?.trim().parse()?);
-        }
-        println!("round {round} of {rounds}");
+    heading("Booting a guest with four serial ports");
+    let ends = [end("first")?, end("second")?, end("polling")?, end("sleeping")?];
+    let serve = |end: &FarEnd, arguments: &[&str]| -> Result<Server> {
+        let line = format!("unix:{},server=off", end.path().display());
+        let mut device = vec!["mtty-1", "--serial0", &line];
+        device.extend(arguments);
+        Server::start_with_control(&program, &device)
+    };
+    let servers = [serve(&ends[2], &[])?, serve(&ends[3], &["--poll-us", "0"])?];
+    let mut builder = Guest::builder(&tools).file("/bin/probe", &probe);
+    for (name, end) in ["first", "second"].into_iter().zip(&ends) {
+        let socket = format!("socket,id={name},path={}", end.path().display());
+        builder = builder.args(["-chardev", &socket]).device(&format!("pci-serial,chardev={name}"));
     }
-    for peer in &peers {
-        let number = peer.tty.trim_start_matches("/dev/ttyS");
+    for server in &servers {
+        builder = builder.device(&vfio_user_device(&server.socket()));
+    }
+    let mut guest = builder.boot()?;
+    let controls = [None, None, Some(servers[0].control()), Some(servers[1].control())];
+    let mut ports = ports(&mut guest, ends.into_iter().zip(controls))?;
+
+    heading(&format!(
+        "{rounds} rounds of {LOADS} loads of a register and {KIB} KiB each way on each"
+    ));
+    for round in 0..rounds {
+        // Another one begins each time.
+        for turn in 0..ports.len() {
+            let at = (round + turn) % ports.len();
+            let Some(port) = ports.get_mut(at) else { continue };
+            measure(port, &mut guest, &program)?;
+        }
+        println!("round {} of {rounds}", round + 1);
+    }
+    for port in &ports {
+        let number = port.tty.trim_start_matches("/dev/ttyS");
         print!("{}", guest.check(&format!("grep ^{number}: /proc/tty/driver/serial"), SOON)?);
     }
     guest.power_off(SOON)?;
-    polling.stop()?;
-    sleeping.stop()?;
-    print_table(&peers);
+    servers.into_iter().try_for_each(Server::stop)?;
+    print_speed(&ports);
+    print_cost(&ports, rounds as f64, traced);
     Ok(())
 }
 
-/// The far end of the peer's line: what comes goes back.
-fn send_back(listener: UnixListener) {
-    thread::spawn(move || -> io::Result<()> {
-        let (from, _) = listener.accept()?;
-        let to = from.try_clone()?;
-        io::copy(&mut &from, &mut &to).map(drop)
-    });
-}
-
 /// Finds the ports in the guest and sets their ttys up; they stay open, so that they stay as they are.
-fn peers(guest: &mut Guest) -> Result<Vec<Peer>> {
+fn ports(
+    guest: &mut Guest,
+    ends: impl ExactSizeIterator<Item = (FarEnd, Option<PathBuf>)>,
+) -> Result<Vec<Port>> {
     // QEMU makes devices that are given as JSON after all others.
-    let names = ["QEMU's pci-serial", "mtty, polling", "mtty, --poll-us 0"];
+    let names = ["QEMU's pci-serial", "QEMU's, another", "mtty, polling", "mtty, --poll-us 0"];
     let paths = guest.check(PORTS, SOON)?;
     let paths: Vec<&str> = paths.lines().collect();
-    if paths.len() != names.len() {
-        return Err(format!("the guest has other ports than {}: {paths:?}", names.len()).into());
+    if paths.len() != ends.len() {
+        return Err(format!("the guest has other ports than {}: {paths:?}", ends.len()).into());
     }
-    let mut peers = Vec::new();
-    for ((name, path), number) in names.into_iter().zip(paths).zip(4..) {
+    let mut ports = Vec::new();
+    for ((name, (far_end, control)), (path, number)) in
+        names.into_iter().zip(ends).zip(paths.into_iter().zip(4..))
+    {
         let tty = format!("/dev/{}", Path::new(path).file_name().unwrap_or_default().display());
         guest.check(
             &format!("exec {number}<>{tty}; stty raw -echo clocal -crtscts 115200 <&{number}"),
             SOON,
         )?;
         let base = guest.check(&format!("cat {path}/port"), SOON)?;
-        // The scratch register.
-        let io_port =
-            format!("0x{:x}", u16::from_str_radix(base.trim().trim_start_matches("0x"), 16)? + 7);
-        println!("{name:<18} {tty} {}", base.trim());
-        peers.push(Peer { name, tty, io_port, register: Vec::new(), transfer: Vec::new() });
+        let base = base.trim();
+        println!("{name:<18} {tty} {base}");
+        let register = u16::from_str_radix(base.trim_start_matches("0x"), 16)? + 7;
+        let (load, write, read) = Default::default();
+        ports.push(Port { name, far_end, control, tty, register, load, write, read });
     }
-    Ok(peers)
+    Ok(ports)
 }
 
-fn print_table(peers: &[Peer]) {
-    heading("Medians; (least .. most); how many times as long as QEMU's own");
-    println!(
-        "{:<18} {:<40} {} KiB written to the tty and read back",
-        "",
-        "one register read",
-        BYTES >> 10
-    );
-    let base = peers.first().map(|peer| (median(&peer.register), median(&peer.transfer)));
-    let (base_register, base_transfer) = base.unwrap_or((f64::NAN, f64::NAN));
-    let cell = |values: &[f64], unit: f64, base: f64| {
-        let least = values.iter().copied().fold(f64::INFINITY, f64::min) / unit;
-        let most = values.iter().copied().fold(0.0, f64::max) / unit;
-        let median = median(values);
-        (median / unit, format!("({least:.2} .. {most:.2})"), median / base)
+/// One turn of a port.
+fn measure(port: &mut Port, guest: &mut Guest, program: &Path) -> Result {
+    let load = guest.check(&format!("probe register {:#x} {LOADS}", port.register), SOON)?;
+    port.load.push(load.trim().parse()?);
+
+    let before = counted(port, guest, program)?;
+    write(port, guest)?;
+    let between = counted(port, guest, program)?;
+    read(port, guest)?;
+    let after = counted(port, guest, program)?;
+    for (way, begin, end) in [(&mut port.write, before, between), (&mut port.read, between, after)]
+    {
+        way.counts.each(begin, |sum, begin| sum - begin);
+        way.counts.each(end, |sum, end| sum + end);
+    }
+    Ok(())
+}
+
+/// The guest writes.
+fn write(port: &mut Port, guest: &mut Guest) -> Result {
+    let arrives = port.far_end.receive(BYTES)?;
+    guest.check(&format!("probe write {} {BYTES}", port.tty), SOON)?;
+    let arrival = arrives.join().map_err(|_| "the far end panicked")??;
+    port.write.pace.push(arrival.pace);
+    port.write.chunk.push(BYTES as f64 / arrival.wakes as f64);
+    Ok(())
+}
+
+/// The guest reads.
+fn read(port: &mut Port, guest: &mut Guest) -> Result {
+    let sends = port.far_end.send(BYTES)?;
+    let pace = guest.check(&format!("probe read {} {BYTES}", port.tty), SOON)?;
+    sends.join().map_err(|_| "the far end panicked")??;
+    port.read.pace.push(pace.trim().parse()?);
+    Ok(())
+}
+
+/// What has been counted so far.
+fn counted(port: &Port, guest: &mut Guest, program: &Path) -> Result<Counts> {
+    let number = port.tty.trim_start_matches("/dev/");
+    let interrupts =
+        guest.check(&format!("awk '$NF == \"{number}\" {{ print $2 }}' /proc/interrupts"), SOON)?;
+    let interrupts = interrupts.trim().parse()?;
+    let Some(control) = &port.control else {
+        return Ok(Counts { interrupts, ..Counts::default() });
     };
-    for peer in peers {
-        let (register, register_range, register_ratio) = cell(&peer.register, 1e3, base_register);
-        let (transfer, transfer_range, transfer_ratio) = cell(&peer.transfer, 1e6, base_transfer);
-        let rate = f64::from(BYTES >> 10) / transfer * 1e3;
+    let info = Command::new(program).args(["info", "--json", "-c"]).arg(control).output()?;
+    let info: Value = serde_json::from_slice(&info.stdout)?;
+    let counters = info.pointer("/devices/0/counters").ok_or("info has no counters")?;
+    let count = |pointer: &str| counters.pointer(pointer).and_then(Value::as_f64);
+    let count = |pointer: &str| count(pointer).ok_or_else(|| format!("info has no {pointer}"));
+    Ok(Counts {
+        loads: count("/messages/region-read")?,
+        stores: count("/messages/region-write")?,
+        unmasks: count("/messages/device-set-irqs")?,
+        signals: count("/interrupts")?,
+        interrupts,
+    })
+}
+
+/// Accesses a byte, written and read, to a `pci-serial` that QEMU traces: what the driver needs on a UART that is as
+/// fast as it is. Those of the console, a few hundred, are among them.
+fn traced(tools: &Tools, probe: &[u8], far_end: FarEnd) -> Result<[f64; 2]> {
+    let mut guest = Guest::builder(tools)
+        .args(["-trace", "serial_read", "-trace", "serial_write"])
+        .args(["-chardev", &format!("socket,id=traced,path={}", far_end.path().display())])
+        .device("pci-serial,chardev=traced")
+        .file("/bin/probe", probe)
+        .boot()?;
+    let ends = [(far_end, None)].into_iter();
+    let [mut port] = <[Port; 1]>::try_from(ports(&mut guest, ends)?).map_err(|_| "no port")?;
+    let accesses = |guest: &Guest| guest.qemu_messages().lines().count() as f64 / BYTES as f64;
+    let begin = accesses(&guest);
+    write(&mut port, &mut guest)?;
+    let between = accesses(&guest);
+    read(&mut port, &mut guest)?;
+    let end = accesses(&guest);
+    guest.power_off(SOON)?;
+    Ok([between - begin, end - between])
+}
+
+fn print_speed(ports: &[Port]) {
+    heading(
+        "Medians, and as a multiple of the first one's, round by round: median (95 % interval of it)",
+    );
+    println!(
+        "{:<18} {:<35} {:<37} read by the guest",
+        "", "load of a register", "written by the guest"
+    );
+    let Some(base) = ports.first() else { return };
+    let ratio = |of: &[f64], to: &[f64]| {
+        let ratios: Vec<f64> = of.iter().zip(to).map(|(of, to)| of / to).collect();
+        let (least, most) = median_interval(&ratios);
+        format!("{:5.3} ({least:.3} .. {most:.3})", median(&ratios))
+    };
+    for port in ports {
+        let rate = |way: &Way| 1e9 / 1024.0 / median(&way.pace);
         println!(
-            "{:<18} {register:6.2} us {register_range:<18} {register_ratio:5.1} x  \
-             {transfer:8.0} ms {transfer_range:<22} {transfer_ratio:5.1} x  {rate:6.1} KiB/s",
-            peer.name
+            "{:<18} {:5.2} us {:<26} {:6.1} KiB/s {:<24} {:6.1} KiB/s {}",
+            port.name,
+            median(&port.load) / 1e3,
+            ratio(&port.load, &base.load),
+            rate(&port.write),
+            ratio(&base.write.pace, &port.write.pace),
+            rate(&port.read),
+            ratio(&base.read.pace, &port.read.pace),
         );
     }
+    println!("\nThe second row is the control: what two equal ports differ by.");
+}
+
+/// What the bytes cost, and whether that is all that they cost.
+fn print_cost(ports: &[Port], rounds: f64, traced: [f64; 2]) {
+    heading(
+        "A KiB: messages to the server, what it signalled, the guest's interrupts; what bounds it",
+    );
     println!(
-        "\nmtty's ports send to themselves; pci-serial's chardev is a socket whose other end sends back."
+        "{:<18} {:<6} {:>6} {:>6} {:>8} {:>8} {:>11} {:>14} {:>15} {:>10}",
+        "",
+        "",
+        "loads",
+        "stores",
+        "unmasks",
+        "signals",
+        "interrupts",
+        "accesses/byte",
+        "part of time",
+        "bytes/wake"
+    );
+    for port in ports {
+        for ((name, way), traced) in
+            [("write", &port.write), ("read", &port.read)].into_iter().zip(traced)
+        {
+            let a_kib = |count: f64| count / rounds / KIB;
+            let counts = way.counts;
+            let accesses = a_kib(counts.loads + counts.stores) / 1024.0;
+            let paces = way.pace.iter().zip(&port.load);
+            let parts: Vec<f64> = paces.map(|(pace, load)| accesses * load / pace).collect();
+            let messages = match port.control {
+                Some(_) => format!(
+                    "{:6.0} {:6.0} {:8.1} {:8.1}",
+                    a_kib(counts.loads),
+                    a_kib(counts.stores),
+                    a_kib(counts.unmasks),
+                    a_kib(counts.signals)
+                ),
+                None => format!("{:>31}", "within QEMU"),
+            };
+            let bound = match port.control {
+                Some(_) => format!("{accesses:14.2} {:13.0} %", median(&parts) * 100.0),
+                None => format!("{traced:14.2} {:>15}", "(traced apart)"),
+            };
+            let wake = if way.chunk.is_empty() {
+                String::new()
+            } else {
+                format!("{:.0}", median(&way.chunk))
+            };
+            println!(
+                "{:<18} {name:<6} {messages} {:11.1} {bound} {wake:>10}",
+                port.name,
+                a_kib(counts.interrupts)
+            );
+        }
+    }
+    println!(
+        "\nPart of time: accesses a byte x the time of one load, of the time that the byte took.\n\
+         Bytes/wake: what the far end found each time it was woken."
     );
 }

@@ -10,6 +10,8 @@ const AT_ONCE: u32 = 4;
 const PAUSE: Duration = Duration::from_micros(500);
 /// ... but no longer than for so many of them: a guest may be at work on something else for ever.
 const MOST_PAUSES: u32 = 4;
+/// The same for one that is known to look again.
+const MOST_PAUSES_IN_SERVICE: u32 = 64;
 
 /// Says when INTx, whose level holds, fires again.
 ///
@@ -18,6 +20,9 @@ const MOST_PAUSES: u32 = 4;
 /// thousand bytes would have as many interrupts, each of which costs the client a thread's wake-up and the guest one of
 /// its messages. So after a few the guest is given the time to be done: while it goes on accessing the device, it is at
 /// work; when it pauses and the level still holds, INTx fires.
+///
+/// A device that knows better says so: while INTx is [in service](Irqs::set_in_service), the guest is given that time from
+/// the first, also when the level rises anew.
 #[derive(Debug, Default)]
 pub(crate) struct Holdoff {
     /// Unmasks since the level rose.
@@ -27,24 +32,43 @@ pub(crate) struct Holdoff {
     put_off: u32,
     /// The guest has accessed the device since `due` was set.
     at_work: bool,
+    /// The guest is known to look for what holds before it is done.
+    in_service: bool,
 }
 
 impl Holdoff {
     /// The level has fallen.
+    pub(crate) fn fallen(&mut self) {
+        *self = Self { in_service: self.in_service, ..Self::default() };
+    }
+
+    /// Nothing is known of the guest any more.
     pub(crate) fn reset(&mut self) {
         *self = Self::default();
+    }
+
+    /// The level has risen. Returns whether INTx fires at once.
+    pub(crate) fn risen(&mut self) -> bool {
+        if self.in_service {
+            self.wait();
+        }
+        !self.in_service
     }
 
     /// The client unmasks while the level holds. Returns whether INTx fires at once.
     pub(crate) fn unmasked(&mut self) -> bool {
         self.unmasks = self.unmasks.saturating_add(1);
-        if self.unmasks <= AT_ONCE {
-            return true;
+        let at_once = self.unmasks <= AT_ONCE && !self.in_service;
+        if !at_once {
+            self.wait();
         }
+        at_once
+    }
+
+    fn wait(&mut self) {
         if self.due.is_none() {
             (self.due, self.put_off, self.at_work) = (Some(Instant::now() + PAUSE), 0, false);
         }
-        false
     }
 
     /// The guest has accessed the device.
@@ -63,13 +87,28 @@ impl Holdoff {
             return false;
         }
         self.put_off += 1;
-        let fires = !std::mem::take(&mut self.at_work) || self.put_off == MOST_PAUSES;
+        let most = if self.in_service { MOST_PAUSES_IN_SERVICE } else { MOST_PAUSES };
+        let fires = !std::mem::take(&mut self.at_work) || self.put_off >= most;
         self.due = if fires { None } else { Some(now + PAUSE) };
         fires
     }
 }
 
 impl Irqs {
+    /// INTx is in service: the guest has asked the device what it is about, and will ask again until there is nothing. In
+    /// between INTx is not signalled for what the guest will find by itself, unless it pauses. At the end it is signalled
+    /// at once if the level still holds.
+    ///
+    /// A hint of the device's, made from what a guest's driver is known to do. If one does otherwise, INTx is signalled all
+    /// the same: half a millisecond after its last access, or 32 ms late if its accesses do not end.
+    pub fn set_in_service(&mut self, in_service: bool) {
+        let ends = std::mem::replace(&mut self.holdoff.in_service, in_service) && !in_service;
+        if ends && self.is_pci && self.holdoff.due().is_some() {
+            self.holdoff.fallen();
+            self.deliver(INTX, 0, false);
+        }
+    }
+
     /// Lets a vector through again, unless INTx, which the guest is seen to be at work on, is to wait for a pause.
     pub(super) fn unmask_by_message(&mut self, index: u32, vector: u32) {
         let Some(it) = self.get(index, vector).filter(|_| self.is_intx(index)) else {
@@ -144,9 +183,25 @@ mod tests {
     }
 
     #[test]
+    fn in_service_it_waits_from_the_first_and_for_longer() {
+        let mut holdoff = Holdoff { in_service: true, ..Holdoff::default() };
+        assert!(!holdoff.risen());
+        assert!(!holdoff.unmasked());
+        let turns = (1..).find(|_| {
+            holdoff.accessed();
+            holdoff.run(holdoff.due().unwrap())
+        });
+        assert_eq!(turns, Some(64));
+        holdoff.fallen();
+        assert!(!holdoff.risen(), "as long as it is in service");
+        holdoff.reset();
+        assert!(holdoff.risen());
+    }
+
+    #[test]
     fn a_level_that_falls_ends_the_wait_and_the_count() {
         let mut holdoff = waiting();
-        holdoff.reset();
+        holdoff.fallen();
         assert_eq!(holdoff.due(), None);
         assert!(holdoff.unmasked());
     }

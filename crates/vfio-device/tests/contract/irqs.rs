@@ -18,7 +18,7 @@ const INTX: u32 = 0;
 const MSI: u32 = 1;
 
 /// A device whose register 0 states the level of INTx, register 1 that of MSI vector 0; a write to 2 triggers INTx,
-/// one to 3 triggers MSI vector 1.
+/// one to 3 triggers MSI vector 1; one to 4 says whether INTx is in service.
 pub fn device() -> Device {
     let probe = Probe::acting(&Log::default(), |call, cx| {
         match call {
@@ -26,6 +26,7 @@ pub fn device() -> Device {
             Call::Write { offset: 1, data, .. } => cx.irqs.set_level(MSI, 0, data[0] != 0),
             Call::Write { offset: 2, .. } => cx.irqs.trigger(INTX, 0),
             Call::Write { offset: 3, .. } => cx.irqs.trigger(MSI, 1),
+            Call::Write { offset: 4, data, .. } => cx.irqs.set_in_service(data[0] != 0),
             _ => (),
         }
         Ok(())
@@ -45,6 +46,10 @@ fn message(device: &mut Device, high: bool) {
 
 fn trigger(device: &mut Device) {
     device.region_write(0, 2, &[1]).unwrap();
+}
+
+fn service(device: &mut Device, in_service: bool) {
+    device.region_write(0, 4, &[u8::from(in_service)]).unwrap();
 }
 
 /// A device with INTx set up.
@@ -367,6 +372,47 @@ fn the_wait_for_a_pause_ends_with_the_set_up_and_with_a_reset() {
         set(&mut device, INTX, Unmask, 0..1).unwrap();
         assert_eq!((signals(&line), device.next_timer()), (1, None), "by a reset: {by_reset}");
     }
+}
+
+#[test]
+fn in_service_a_level_waits_for_a_pause_or_the_end_of_the_service() {
+    for pauses in [false, true] {
+        let (mut device, line) = intx();
+        service(&mut device, true);
+        level(&mut device, true);
+        set(&mut device, INTX, Unmask, 0..1).unwrap();
+        assert_eq!(signals(&line), 0);
+        if pauses {
+            let due = device.next_timer().unwrap();
+            device.run_timers(due);
+        } else {
+            service(&mut device, false);
+        }
+        assert_eq!((signals(&line), device.next_timer()), (1, None), "pauses: {pauses}");
+    }
+}
+
+#[test]
+fn in_service_a_level_that_falls_again_is_not_signalled() {
+    let (mut device, line) = intx();
+    service(&mut device, true);
+    level(&mut device, true);
+    level(&mut device, false);
+    service(&mut device, false);
+    assert_eq!((signals(&line), device.next_timer()), (0, None));
+}
+
+#[test]
+fn the_end_of_an_interrupt_handler_by_eventfd_is_believed_before_the_device() {
+    let (mut device, line) = intx();
+    let (unmask, sent) = event();
+    set_fds(&mut device, INTX, Unmask, vec![sent]).unwrap();
+    level(&mut device, true);
+    assert_eq!(signals(&line), 1);
+    service(&mut device, true);
+    signal(&unmask, 1);
+    device.source_ready(SourceId::Unmask { index: INTX, vector: 0 }, Interest::READ);
+    assert_eq!(signals(&line), 1, "KVM has seen the end of it, and the level holds");
 }
 
 #[test]
