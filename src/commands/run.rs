@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use vfio_user_server::{Endpoint, EventLoop, Listener, qemu_device};
 
 use crate::cli;
-use crate::control::{Bound, Known};
+use crate::control::{Bound, Devices, Known};
 use crate::device_spec::DeviceSpec;
 use crate::errors::{complain, plain};
 use crate::parents::{Created, Parents};
@@ -46,7 +46,8 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
         command.arg("-device").arg(argument);
     }
 
-    let control = control.map(|control| control.answer(event_loop.handle(), known)).transpose()?;
+    let devices = Devices::new(known).into();
+    let control = control.map(|control| control.answer(devices)).transpose()?;
     let child = match command.spawn() {
         Ok(child) => child,
         Err(error) => return Ok(cannot_run(command.get_program(), &error)),

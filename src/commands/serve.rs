@@ -9,7 +9,7 @@ use vfio_user_server::{Endpoint, Event, EventLoop, Listener, qemu_device};
 
 use super::{announce, shell_word};
 use crate::cli;
-use crate::control::{Bound, Known};
+use crate::control::{Bound, Devices, Known};
 use crate::inherited::{self, Inherited};
 use crate::parents::{Created, Parents};
 use crate::signals::{self, Ending};
@@ -41,8 +41,8 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
         Source::Client(client) => Endpoint::connected(device, client),
     };
     let id = event_loop.add(endpoint.with_faults(options.faults.list))?;
-    let known = Known::new(&event_loop, id, socket, ports).into_iter().collect();
-    let control = control.map(|control| control.answer(event_loop.handle(), known)).transpose()?;
+    let devices = Devices::new(Known::new(&event_loop, id, socket, ports)).into();
+    let control = control.map(|control| control.answer(devices)).transpose()?;
     announce(ready, options.device.uses_stdio())?;
     let mut status = ExitCode::SUCCESS;
     event_loop.run(|_, event| match event {

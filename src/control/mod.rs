@@ -18,7 +18,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use vfio_user_server::{ListenError, Listener, LoopHandle, closer};
+use vfio_user_server::{ListenError, Listener, closer};
 
 pub use devices::{Devices, Known};
 
@@ -36,10 +36,9 @@ impl Bound {
     }
 
     /// Answers from here on.
-    pub fn answer(self, event_loop: LoopHandle, known: Vec<Known>) -> io::Result<Control> {
+    pub fn answer(self, devices: Arc<Devices>) -> io::Result<Control> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let stopped = Arc::clone(&stop);
-        let devices = Arc::new(Devices::new(event_loop, known));
         let accepting = thread::Builder::new()
             .name("control".into())
             .spawn(move || accept_all(&self.0, &stopped, &devices))?;

@@ -17,7 +17,7 @@ pub const VERB: Verb = Verb { name: "info", members: &["device"], run };
 
 fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
     let infos = match request.text("device")? {
-        Some(name) => vec![info(devices.named(Some(name))?, devices)?],
+        Some(name) => vec![info(devices.named(Some(name))?.as_ref(), devices)?],
         None => all(devices)?,
     };
     Ok(json!({ "devices": infos }).into())
@@ -25,7 +25,8 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
 
 /// Of all that are there still.
 fn all(devices: &Devices) -> Result<Vec<Value>, Failure> {
-    let infos = devices.all().iter().map(|device| info(device, devices));
+    let all = devices.all();
+    let infos = all.iter().map(|device| info(device, devices));
     let gone = |failure: &Failure| failure.errno == Errno::NODEV;
     infos.filter(|info| !info.as_ref().is_err_and(gone)).collect()
 }
@@ -138,7 +139,7 @@ mod tests {
             }
             drop(event_loop.remove(known[1].id));
             let handle = event_loop.handle();
-            sender.send((Devices::new(handle.clone(), known), handle)).unwrap();
+            sender.send((Devices::new(known), handle)).unwrap();
             event_loop.run(|_, _| ()).unwrap();
         });
         let (devices, event_loop) = receiver.recv().unwrap();
