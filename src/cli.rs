@@ -1,6 +1,7 @@
 //! The command line.
 
 mod control;
+mod manage;
 mod serial;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ use vfio_user_server::{DEFAULT_POLL, Fault, FaultError};
 
 pub use control::{Control, Info, Screenshot, Wait};
 use control::{INFO_EXAMPLES, SCREENSHOT_EXAMPLES, WAIT_EXAMPLES, WAIT_USAGE};
+pub use manage::{Create, Events, List, Manage, Remove, Reset};
 pub use serial::{Expect, Send, Serial, SerialVerb};
 
 use crate::device_spec::{DeviceSpec, DeviceSpecParser};
@@ -68,6 +70,24 @@ pub enum Command {
     /// Run QEMU with devices: serve them, add the -device arguments, run the command, clean up
     #[command(after_help = RUN_EXAMPLES)]
     Run(Run),
+    /// Manage any number of devices, which come and go at run time, in the foreground, until SIGTERM or SIGINT
+    #[command(after_help = manage::MANAGE_EXAMPLES)]
+    Manage(Manage),
+    /// Have a manager make a device; prints its UUID and its socket
+    #[command(after_help = manage::CREATE_EXAMPLES)]
+    Create(Create),
+    /// Have a manager take a device away; waits until its user has let it go
+    #[command(after_help = manage::REMOVE_EXAMPLES)]
+    Remove(Remove),
+    /// List the devices that there are
+    #[command(after_help = manage::LIST_EXAMPLES)]
+    List(List),
+    /// Reset a device, as its client can
+    #[command(after_help = manage::RESET_EXAMPLES)]
+    Reset(Reset),
+    /// Print what happens to devices, a line an event, without end
+    #[command(after_help = manage::EVENTS_EXAMPLES)]
+    Events(Events),
     /// List the device types and how many instances of each can be made
     Types(Types),
     /// Tell how the devices behind a control socket do: state, client, picture, counters
@@ -366,6 +386,20 @@ pub struct Types {
     /// Print JSON, in the form of `mdevctl types --dumpjson`
     #[arg(long)]
     pub json: bool,
+
+    /// Ask the manager that was given this directory what it has left
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub run_dir: Option<PathBuf>,
+
+    /// Ask the manager that has this control socket
+    #[arg(
+        short = 'c',
+        long,
+        value_name = "PATH",
+        conflicts_with = "run_dir",
+        value_hint = ValueHint::FilePath,
+    )]
+    pub control_path: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -20,7 +20,7 @@ const SHOWN: usize = 400;
 
 pub fn expect(options: cli::Expect) -> Result<ExitCode, Box<dyn Error>> {
     let begun = Instant::now();
-    let mut client = Client::connect(&options.ask.control_path, Deadline::after(PATIENCE))?;
+    let mut client = Client::connect(&options.ask.server.path(), Deadline::after(PATIENCE))?;
     loop {
         let left = options.timeout.saturating_sub(begun.elapsed());
         let members = json!({

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::{fs, io, thread};
 
 use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, pidfd_open, pidfd_send_signal};
@@ -46,14 +46,15 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
         command.arg("-device").arg(argument);
     }
 
-    let devices = Devices::new(known).into();
-    let control = control.map(|control| control.answer(devices)).transpose()?;
+    let devices = Arc::new(Devices::new(known));
+    let answered = Arc::clone(&devices);
+    let control = control.map(|control| control.answer(answered)).transpose()?;
     let child = match command.spawn() {
         Ok(child) => child,
         Err(error) => return Ok(cannot_run(command.get_program(), &error)),
     };
     let status = wait_in_background(child, ending, &event_loop)?;
-    event_loop.run(|_, _| ())?;
+    event_loop.run(|id, event| devices.tell_of(id, event))?;
     drop(control);
     for id in endpoints {
         if let Some(endpoint) = event_loop.remove(id) {

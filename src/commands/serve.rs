@@ -4,6 +4,7 @@ use std::error::Error;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use vfio_user_server::{Endpoint, Event, EventLoop, Listener, qemu_device};
 
@@ -41,18 +42,22 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
         Source::Client(client) => Endpoint::connected(device, client),
     };
     let id = event_loop.add(endpoint.with_faults(options.faults.list))?;
-    let devices = Devices::new(Known::new(&event_loop, id, socket, ports)).into();
-    let control = control.map(|control| control.answer(devices)).transpose()?;
+    let devices = Arc::new(Devices::new(Known::new(&event_loop, id, socket, ports)));
+    let answered = Arc::clone(&devices);
+    let control = control.map(|control| control.answer(answered)).transpose()?;
     announce(ready, options.device.uses_stdio())?;
     let mut status = ExitCode::SUCCESS;
-    event_loop.run(|_, event| match event {
-        Event::ClientLeft if options.once => handle.stop(),
-        // The log has said it. There is nothing left to serve.
-        Event::Faulted => {
-            status = ExitCode::FAILURE;
-            handle.stop();
+    event_loop.run(|id, event| {
+        devices.tell_of(id, event);
+        match event {
+            Event::ClientLeft if options.once => handle.stop(),
+            // The log has said it. There is nothing left to serve.
+            Event::Faulted => {
+                status = ExitCode::FAILURE;
+                handle.stop();
+            }
+            _ => (),
         }
-        _ => (),
     })?;
     drop(control);
     if let Some(endpoint) = event_loop.remove(id) {

@@ -7,9 +7,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use vfio_device::{Errno, Uuid};
-use vfio_user_server::{Endpoint, EndpointId, EventLoop, LoopHandle};
+use vfio_user_server::{Endpoint, EndpointId, Event, EventLoop, LoopHandle};
 
+use super::events::Events;
 use super::reply::Failure;
+use crate::manage::Handle;
 use crate::serial::Port;
 
 /// How long the loop may take to answer. It answers between two accesses of a guest.
@@ -51,13 +53,62 @@ impl Known {
 /// All devices of a control socket, in the order in which they came.
 pub struct Devices {
     table: RwLock<Vec<Arc<Known>>>,
+    /// What happens to them.
+    pub events: Events,
+    /// Who makes and removes them; `None` where they are there from beginning to end.
+    manager: Option<Handle>,
     patience: Duration,
 }
 
 impl Devices {
     pub fn new(known: impl IntoIterator<Item = Known>) -> Self {
         let table = RwLock::new(known.into_iter().map(Arc::new).collect());
-        Self { table, patience: PATIENCE }
+        Self { table, events: Events::default(), manager: None, patience: PATIENCE }
+    }
+
+    /// Those of a manager: none yet.
+    pub fn managed(manager: Handle) -> Self {
+        Self { manager: Some(manager), ..Self::new(None) }
+    }
+
+    /// Who makes and removes devices.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where nobody does.
+    pub fn manager(&self) -> Result<&Handle, Failure> {
+        let why = "the devices of this server are there for its life; for others to come and go use \
+                   `mdev-user manage`";
+        self.manager.as_ref().ok_or_else(|| Failure::new(Errno::OPNOTSUPP, why))
+    }
+
+    /// Tells of what a client does to a device.
+    pub fn tell_of(&self, id: EndpointId, event: Event) {
+        let all = self.all();
+        let Some(known) = all.iter().find(|known| known.id == id) else { return };
+        let members = [
+            ("uuid", known.uuid.map(|uuid| uuid.to_string())),
+            ("node", Some(known.node.clone())),
+            ("type", known.kind.map(str::to_owned)),
+        ];
+        let members = members.map(|(name, value)| (name.to_owned(), value.into()));
+        let name = match event {
+            Event::ClientCame => "opened",
+            Event::ClientLeft => "closed",
+            Event::Faulted => "faulted",
+            _ => return,
+        };
+        self.events.tell(name, members.into_iter().collect());
+    }
+
+    /// Takes one in.
+    pub fn add(&self, known: Known) {
+        self.table.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(known));
+    }
+
+    /// Forgets one. Who has looked it up before finds it gone when it asks.
+    pub fn forget(&self, uuid: Uuid) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.retain(|known| known.uuid != Some(uuid));
     }
 
     pub fn all(&self) -> Vec<Arc<Known>> {

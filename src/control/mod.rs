@@ -6,6 +6,7 @@
 pub mod client;
 mod connection;
 mod devices;
+mod events;
 mod reply;
 mod verbs;
 
@@ -21,6 +22,8 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use vfio_user_server::{ListenError, Listener, closer};
 
 pub use devices::{Devices, Known};
+pub use reply::Failure;
+pub use verbs::comm;
 
 /// Connections at one time.
 const MOST: usize = 16;

@@ -66,7 +66,7 @@ fn interrupts(device: &Device) -> u64 {
 }
 
 /// The kernel's words, as `docs/life-cycle.md` has them.
-fn state_name(state: State) -> &'static str {
+pub fn state_name(state: State) -> &'static str {
     match state {
         State::Initialized => "initialized",
         State::Registered => "registered",
@@ -77,10 +77,14 @@ fn state_name(state: State) -> &'static str {
 }
 
 fn client(user: User) -> Value {
+    json!({ "number": user.number, "pid": user.pid, "comm": user.pid.and_then(comm) })
+}
+
+/// What a process is called, as far as that can be seen.
+pub fn comm(pid: u32) -> Option<String> {
     // Any bytes but a line end: whoever runs the program chooses them.
-    let comm = user.pid.and_then(|pid| fs::read(format!("/proc/{pid}/comm")).ok());
-    let comm = comm.map(|comm| String::from_utf8_lossy(comm.trim_ascii_end()).into_owned());
-    json!({ "number": user.number, "pid": user.pid, "comm": comm })
+    let comm = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(comm.trim_ascii_end()).into_owned())
 }
 
 fn counters(stats: &Stats, interrupts: u64) -> Value {
