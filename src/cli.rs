@@ -2,10 +2,10 @@
 
 mod control;
 mod handed;
+mod manage;
 mod serial;
 
 use std::ffi::OsString;
-use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use vfio_user_server::{DEFAULT_POLL, Fault, FaultError};
 
 pub use control::{Control, Info, Screenshot, Wait};
 use control::{INFO_EXAMPLES, SCREENSHOT_EXAMPLES, WAIT_EXAMPLES, WAIT_USAGE};
-pub use handed::{Peers, Ready};
+pub use handed::{Peers, Ready, Socket};
+pub use manage::{Create, Events, List, Manage, Remove, Reset};
 pub use serial::{Expect, Send, Serial, SerialVerb};
 
 use crate::activation;
@@ -71,6 +72,24 @@ pub enum Command {
     /// Run QEMU with devices: serve them, add the -device arguments, run the command, clean up
     #[command(after_help = RUN_EXAMPLES)]
     Run(Run),
+    /// Manage any number of devices, which come and go at run time, in the foreground, until SIGTERM or SIGINT
+    #[command(after_help = manage::MANAGE_EXAMPLES)]
+    Manage(Manage),
+    /// Have a manager make a device; prints its UUID and its socket
+    #[command(after_help = manage::CREATE_EXAMPLES)]
+    Create(Create),
+    /// Have a manager take a device away; waits until its user has let it go
+    #[command(after_help = manage::REMOVE_EXAMPLES)]
+    Remove(Remove),
+    /// List the devices that there are
+    #[command(after_help = manage::LIST_EXAMPLES)]
+    List(List),
+    /// Reset a device, as its client can
+    #[command(after_help = manage::RESET_EXAMPLES)]
+    Reset(Reset),
+    /// Print what happens to devices, a line an event, without end
+    #[command(after_help = manage::EVENTS_EXAMPLES)]
+    Events(Events),
     /// List the device types and how many instances of each can be made
     Types(Types),
     /// Tell how the devices behind a control socket do: state, client, picture, counters
@@ -211,28 +230,6 @@ pub struct Serve {
 
     #[command(flatten)]
     pub faults: Faults,
-}
-
-#[derive(Debug, Args)]
-#[group(multiple = false)]
-pub struct Socket {
-    /// Make the socket at PATH (mode 0600) and remove it at the end. A stale one is taken over, one that somebody
-    /// listens on is not
-    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
-    pub socket_path: Option<PathBuf>,
-
-    /// Use the open file descriptor N: a listening UNIX stream socket, or one that a client is connected to already
-    /// (the program then ends with that client)
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = descriptor)]
-    pub fd: Option<RawFd>,
-}
-
-fn descriptor(text: &str) -> Result<RawFd, &'static str> {
-    match text.parse() {
-        Ok(0..=2) => Err("0, 1 and 2 are the standard streams, hand the socket over as 3 or above"),
-        Ok(fd) if fd > 2 => Ok(fd),
-        Ok(_) | Err(_) => Err("a descriptor is a number, 3 or above"),
-    }
 }
 
 /// The options of a device, which `run` takes with its type.
@@ -396,6 +393,20 @@ pub struct Types {
     /// Print JSON, in the form of `mdevctl types --dumpjson`
     #[arg(long)]
     pub json: bool,
+
+    /// Ask the manager that was given this directory what it has left
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub run_dir: Option<PathBuf>,
+
+    /// Ask the manager that has this control socket
+    #[arg(
+        short = 'c',
+        long,
+        value_name = "PATH",
+        conflicts_with = "run_dir",
+        value_hint = ValueHint::FilePath,
+    )]
+    pub control_path: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,7 @@
 //! A device as the command line asks for it: `TYPE[,OPTION=VALUE]...`.
 
 use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::error::ErrorKind;
@@ -28,6 +29,25 @@ pub enum Options {
     Monitor(Monitor),
     /// Of an mtty.
     Ports(Ports),
+}
+
+/// A file that an option names, by what is done to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// It is read.
+    Read(PathBuf),
+    /// It is made or opened, or connected to.
+    Open(PathBuf),
+    /// A symbolic link is made there.
+    Link(PathBuf),
+}
+
+impl Named {
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Read(path) | Self::Open(path) | Self::Link(path) => path,
+        }
+    }
 }
 
 impl Options {
@@ -74,9 +94,16 @@ impl DeviceSpec {
     /// A sentence that says what is wrong and what would be right.
     fn parse(text: &str) -> Result<Self, String> {
         let (name, options) = split(text)?;
+        Self::new(&name, &options)
+    }
+
+    /// A device of the type of this name with these options.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and what would be right.
+    pub fn new(name: &str, options: &[(String, String)]) -> Result<Self, String> {
         let types = Parents::type_names();
-        let kind =
-            types.iter().find(|kind| **kind == name).ok_or_else(|| unknown(&name, &types))?;
+        let kind = types.iter().find(|kind| **kind == name).ok_or_else(|| unknown(name, &types))?;
         Self { kind, options: Options::of(kind) }
             .with(options.iter().map(|(option, value)| (option.as_str(), value.as_str())))
     }
@@ -84,6 +111,15 @@ impl DeviceSpec {
     /// Whether the device has this program's standard input and output.
     pub fn uses_stdio(&self) -> bool {
         matches!(&self.options, Options::Ports(ports) if ports.use_stdio())
+    }
+
+    /// The files that it is made of, or that are made for it.
+    pub fn files(&self) -> Vec<Named> {
+        match &self.options {
+            Options::None => Vec::new(),
+            Options::Monitor(monitor) => monitor.file().map(Named::Read).into_iter().collect(),
+            Options::Ports(ports) => ports.files(),
+        }
     }
 
     /// The same device with these options, none of which it has been given before.
@@ -126,7 +162,7 @@ fn unknown(name: &str, types: &[&str]) -> String {
 }
 
 /// Takes `TYPE[,OPTION=VALUE]...` apart. As with QEMU's options, a comma within a value is written twice.
-fn split(text: &str) -> Result<(String, Vec<(String, String)>), String> {
+pub fn split(text: &str) -> Result<(String, Vec<(String, String)>), String> {
     let mut words = vec![String::new()];
     let mut rest = text.chars().peekable();
     while let Some(next) = rest.next() {
@@ -174,6 +210,28 @@ impl TypedValueParser for DeviceSpecParser {
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue>>> {
         Some(Box::new(Parents::type_names().into_iter().map(PossibleValue::new)))
+    }
+}
+
+/// The same, as it was written: for those who pass it on.
+#[derive(Clone)]
+pub struct DeviceTextParser;
+
+impl TypedValueParser for DeviceTextParser {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<String, Error> {
+        DeviceSpecParser.parse_ref(command, argument, value)?;
+        Ok(value.to_string_lossy().into_owned())
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue>>> {
+        DeviceSpecParser.possible_values()
     }
 }
 

@@ -36,7 +36,7 @@ pub fn describe(errno: Errno) -> String {
 }
 
 /// Those of `docs/control.md`.
-const NAMES: [(Errno, &str); 12] = [
+const NAMES: [(Errno, &str); 14] = [
     (Errno::ACCESS, "EACCES"),
     (Errno::AGAIN, "EAGAIN"),
     (Errno::BUSY, "EBUSY"),
@@ -46,8 +46,10 @@ const NAMES: [(Errno, &str); 12] = [
     (Errno::MFILE, "EMFILE"),
     (Errno::NFILE, "ENFILE"),
     (Errno::NODEV, "ENODEV"),
+    (Errno::NOENT, "ENOENT"),
     (Errno::NOMEM, "ENOMEM"),
     (Errno::NOSPC, "ENOSPC"),
+    (Errno::OPNOTSUPP, "EOPNOTSUPP"),
     (Errno::USERS, "EUSERS"),
 ];
 

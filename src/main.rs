@@ -8,6 +8,7 @@ mod device_spec;
 mod errors;
 mod inherited;
 mod logging;
+mod manage;
 mod monitor;
 mod notify;
 mod parents;
@@ -60,6 +61,12 @@ fn main() -> ExitCode {
         Some(Command::Serial(options)) => commands::serial::run(&options),
         Some(Command::Send(options)) => commands::send::send(options),
         Some(Command::Expect(options)) => commands::expect::expect(options),
+        Some(Command::Manage(options)) => commands::manage::manage(&options),
+        Some(Command::Create(options)) => commands::create::create(&options),
+        Some(Command::Remove(options)) => commands::remove::remove(&options),
+        Some(Command::List(options)) => commands::list::print(&options),
+        Some(Command::Reset(options)) => commands::reset::reset(&options),
+        Some(Command::Events(options)) => commands::events::print(&options),
         Some(Command::Types(options)) => commands::types::print(&options),
         Some(Command::Completions(options)) => commands::completions::print(&options),
         Some(Command::Man(options)) => commands::man::print(&options),

@@ -77,6 +77,14 @@ impl Monitor {
         self.with(|_| Ok(EdidSource::Off))?.check(&kind).map_err(|error| error.to_string())
     }
 
+    /// The file that it is made of, if there is one.
+    pub fn file(&self) -> Option<PathBuf> {
+        match &self.edid {
+            Some(Source::File(path)) => Some(path.clone()),
+            None | Some(Source::Auto | Source::Off) => None,
+        }
+    }
+
     /// What mbochs is to be told. Reads the file.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 
+use crate::manage::Tree;
 use crate::view::{Mode, Rect};
 
 #[derive(Debug, Args)]
@@ -15,12 +16,38 @@ pub struct Control {
     pub control_path: Option<PathBuf>,
 }
 
+/// The server to ask.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("server").required(true))]
+pub struct Server {
+    /// The control socket: the PATH that `serve` or `run` was given as --control-path
+    #[arg(
+        short = 'c',
+        long,
+        value_name = "PATH",
+        group = "server",
+        value_hint = ValueHint::FilePath,
+    )]
+    control_path: Option<PathBuf>,
+
+    /// The directory that `manage` was given as --run-dir, where its control socket is
+    #[arg(long, value_name = "DIR", group = "server", value_hint = ValueHint::DirPath)]
+    run_dir: Option<PathBuf>,
+}
+
+impl Server {
+    /// Where its control socket is.
+    pub fn path(&self) -> PathBuf {
+        let in_directory = || self.run_dir.as_deref().map(Tree::control);
+        self.control_path.clone().or_else(in_directory).unwrap_or_default()
+    }
+}
+
 /// Where to ask.
 #[derive(Debug, Args)]
 pub struct Ask {
-    /// The control socket: the PATH that `serve` or `run` was given as --control-path
-    #[arg(short = 'c', long, value_name = "PATH", value_hint = ValueHint::FilePath)]
-    pub control_path: PathBuf,
+    #[command(flatten)]
+    pub server: Server,
 
     /// The device: its node (vfio0) or its UUID, as `mdev-user info` lists them. Not needed where there is one
     #[arg(long, value_name = "DEVICE")]
@@ -73,7 +100,7 @@ pub struct Screenshot {
 }
 
 /// In place of one that is wider than a terminal.
-pub const WAIT_USAGE: &str = "mdev-user wait --control-path <PATH> [OPTIONS] \
+pub const WAIT_USAGE: &str = "mdev-user wait <-c <PATH>|--run-dir <DIR>> [OPTIONS] \
     <--not-blank|--stable|--hash|--mode>...";
 
 pub const WAIT_EXAMPLES: &str = "\

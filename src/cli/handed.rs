@@ -1,10 +1,31 @@
 //! The part of the command line that has to do with whoever manages the machine.
 
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueHint};
 
-use super::descriptor;
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+pub struct Socket {
+    /// Make the socket at PATH (mode 0600) and remove it at the end. A stale one is taken over, one that somebody
+    /// listens on is not
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub socket_path: Option<PathBuf>,
+
+    /// Use the open file descriptor N: a listening UNIX stream socket, or one that a client is connected to already
+    /// (the program then ends with that client)
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = descriptor)]
+    pub fd: Option<RawFd>,
+}
+
+fn descriptor(text: &str) -> Result<RawFd, &'static str> {
+    match text.parse() {
+        Ok(0..=2) => Err("0, 1 and 2 are the standard streams, hand the socket over as 3 or above"),
+        Ok(fd) if fd > 2 => Ok(fd),
+        Ok(_) | Err(_) => Err("a descriptor is a number, 3 or above"),
+    }
+}
 
 /// How to be told that a server is ready.
 #[derive(Debug, Args)]

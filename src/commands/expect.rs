@@ -33,7 +33,7 @@ pub fn expect(options: cli::Expect) -> Result<ExitCode, Box<dyn AnyError>> {
         });
         let device = options.ask.device.as_deref();
         let deadline = Deadline::after(PIECE + PATIENCE);
-        let path = &options.ask.control_path;
+        let path = &options.ask.server.path();
         let connected =
             client.take().map_or_else(|| Client::connect(path, Deadline::after(PATIENCE)), Ok);
         let answer = connected.and_then(|mut server| {

@@ -14,7 +14,7 @@ use crate::control::client::{Client, Deadline, PATIENCE, printable};
 
 pub fn print(options: &cli::Info) -> Result<ExitCode, Box<dyn Error>> {
     let deadline = Deadline::after(PATIENCE);
-    let mut client = Client::connect(&options.ask.control_path, deadline)?;
+    let mut client = Client::connect(&options.ask.server.path(), deadline)?;
     let info = client.ask("info", options.ask.device.as_deref(), deadline)?.value;
     let devices = info.get("devices").and_then(Value::as_array);
     let devices = devices.ok_or("the answer names no devices; is the server of this version?")?;

@@ -2,9 +2,15 @@
 
 pub mod capabilities;
 pub mod completions;
+pub mod create;
+pub mod events;
 pub mod expect;
 pub mod info;
+pub mod list;
 pub mod man;
+pub mod manage;
+pub mod remove;
+pub mod reset;
 pub mod run;
 pub mod screenshot;
 pub mod send;

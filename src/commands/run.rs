@@ -10,7 +10,7 @@ use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::{fs, thread};
 
 use rustix::fs::OFlags;
@@ -22,7 +22,7 @@ use vfio_user_server::{Endpoint, EventLoop, Listener, qemu_device};
 use super::{announce, places};
 use crate::activation::{self, Sockets};
 use crate::cli;
-use crate::control::{Bound, Known};
+use crate::control::{Bound, Devices, Known};
 use crate::device_spec::DeviceSpec;
 use crate::errors::{complain, plain};
 use crate::notify::{self, Notify};
@@ -62,14 +62,16 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
         command.arg("-device").arg(argument);
     }
 
-    let control = control.map(|control| control.answer(event_loop.handle(), known)).transpose()?;
+    let devices = Arc::new(Devices::new(known));
+    let answered = Arc::clone(&devices);
+    let control = control.map(|control| control.answer(answered)).transpose()?;
     let child = match command.spawn() {
         Ok(child) => child,
         Err(error) => return Ok(cannot_run(command.get_program(), &error)),
     };
     let status = wait_in_background(child, ending, &event_loop)?;
     notify.ready(&format!("{} runs", options.command.join(OsStr::new(" ")).display()));
-    event_loop.run(|_, _| ())?;
+    event_loop.run(|id, event| devices.tell_of(id, event))?;
     notify.stopping();
     drop(control);
     for id in endpoints {

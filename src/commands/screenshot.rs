@@ -16,7 +16,7 @@ use crate::view::{Frame, Viewer, png as pictures};
 
 pub fn take(options: cli::Screenshot) -> Result<ExitCode, Box<dyn Error>> {
     let deadline = Deadline::after(PATIENCE);
-    let mut viewer = Viewer::new(options.ask.control_path, options.ask.device);
+    let mut viewer = Viewer::new(options.ask.server.path(), options.ask.device);
     let frame = viewer.look(deadline)?.ok_or_else(|| {
         format!(
             "{} shows no picture; nothing was written, `mdev-user wait --not-blank` waits for one",

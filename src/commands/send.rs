@@ -18,7 +18,7 @@ const PIECE: usize = 8 << 10;
 
 pub fn send(options: cli::Send) -> Result<ExitCode, Box<dyn Error>> {
     let patience = options.timeout + PATIENCE;
-    let mut client = Client::connect(&options.ask.control_path, Deadline::after(PATIENCE))?;
+    let mut client = Client::connect(&options.ask.server.path(), Deadline::after(PATIENCE))?;
     let mut say = |bytes: &[u8], begun: Instant| -> Result<usize, Box<dyn Error>> {
         let left = options.timeout.saturating_sub(begun.elapsed());
         let members = json!({

@@ -15,7 +15,7 @@ pub fn run(options: &cli::Serial) -> Result<ExitCode, Box<dyn Error>> {
         SerialVerb::Inject { port, error } => json!({ "port": port, "inject": error.word() }),
     };
     let deadline = Deadline::after(PATIENCE);
-    let mut client = Client::connect(&options.ask.control_path, deadline)?;
+    let mut client = Client::connect(&options.ask.server.path(), deadline)?;
     client.request("serial", options.ask.device.as_deref(), object(members), deadline)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,13 +4,14 @@ use std::error::Error;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use vfio_user_server::{Endpoint, Event, EventLoop, Listener, qemu_device};
 
 use super::{announce, places, shell_word};
 use crate::activation::{self, Sockets};
 use crate::cli;
-use crate::control::{Bound, Known};
+use crate::control::{Bound, Devices, Known};
 use crate::inherited::{self, Inherited};
 use crate::notify::{Notify, ReadyFd};
 use crate::parents::{Created, Parents};
@@ -53,22 +54,26 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
         endpoint = endpoint.with_allowed_uids(uids);
     }
     let id = event_loop.add(endpoint)?;
-    let known = Known::new(&event_loop, id, socket, ports).into_iter().collect();
-    let control = control.map(|control| control.answer(event_loop.handle(), known)).transpose()?;
+    let devices = Arc::new(Devices::new(Known::new(&event_loop, id, socket, ports)));
+    let answered = Arc::clone(&devices);
+    let control = control.map(|control| control.answer(answered)).transpose()?;
     announce(ready, options.device.uses_stdio())?;
     ready_fd.into_iter().for_each(ReadyFd::tell);
     notify.ready(&format!("{label}: no client"));
     let mut status = ExitCode::SUCCESS;
-    event_loop.run(|_, event| match event {
-        Event::ClientCame => notify.status(&format!("{label}: in use")),
-        Event::ClientLeft if options.once => handle.stop(),
-        Event::ClientLeft => notify.status(&format!("{label}: no client")),
-        // The log has said it. There is nothing left to serve.
-        Event::Faulted => {
-            status = ExitCode::FAILURE;
-            handle.stop();
+    event_loop.run(|id, event| {
+        devices.tell_of(id, event);
+        match event {
+            Event::ClientCame => notify.status(&format!("{label}: in use")),
+            Event::ClientLeft if options.once => handle.stop(),
+            Event::ClientLeft => notify.status(&format!("{label}: no client")),
+            // The log has said it. There is nothing left to serve.
+            Event::Faulted => {
+                status = ExitCode::FAILURE;
+                handle.stop();
+            }
+            _ => (),
         }
-        _ => (),
     })?;
     notify.stopping();
     drop(control);

@@ -25,7 +25,7 @@ pub fn wait(options: cli::Wait) -> Result<ExitCode, Box<dyn Error>> {
     let start = Instant::now();
     let deadline = Deadline::after(options.timeout.max(LEAST));
     let ask = &options.ask;
-    let mut viewer = Viewer::new(ask.control_path.clone(), ask.device.clone());
+    let mut viewer = Viewer::new(ask.server.path(), ask.device.clone());
     let mut seen = Seen::new(&options);
     loop {
         let begun = Instant::now();

@@ -18,8 +18,12 @@ use serde_json::{Map, Value};
 
 use crate::errors::plain;
 
+/// For what takes as long as it takes.
+pub const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// How long all answers to one command may take, each of which the server gives within 5 s if it can.
 pub const PATIENCE: Duration = Duration::from_secs(10);
+/// The verb whose answer more lines follow.
+pub const EVENTS: &str = "events";
 /// Bytes of an answer.
 const MAX_LINE: usize = 16 << 20;
 
@@ -88,6 +92,8 @@ pub struct Client {
     stream: UnixStream,
     path: PathBuf,
     has_answered: bool,
+    /// What came behind the last line.
+    rest: Vec<u8>,
 }
 
 impl Client {
@@ -102,7 +108,7 @@ impl Client {
                 if absent { Error::Absent { path, why } } else { Error::Connect { path, why } }
             }
         })?;
-        Ok(Self { stream: stream.into(), path: path.into(), has_answered: false })
+        Ok(Self { stream: stream.into(), path: path.into(), has_answered: false, rest: Vec::new() })
     }
 
     /// Says a verb and returns what it is answered with until the deadline. After an error the connection is of no more
@@ -139,7 +145,12 @@ impl Client {
             Ok(()) | Err(_) => (),
         }
         let (line, fd) = self.read_line(deadline)?;
-        let not_one = || Error::NotOne { path: self.path.clone() };
+        let path = self.path.clone();
+        let not_one = || Error::NotOne { path: path.clone() };
+        // An answer has one line. Events can come right behind theirs.
+        if !self.rest.is_empty() && verb != EVENTS {
+            return Err(not_one());
+        }
         let mut answer: Map<String, Value> =
             serde_json::from_slice(&line).map_err(|_| not_one())?;
         if let Some(value) = answer.remove("ok") {
@@ -153,10 +164,27 @@ impl Client {
         Err(Error::Refused { errno: text("errno")?, message: text("message")? })
     }
 
-    fn read_line(&self, deadline: Deadline) -> Result<(Vec<u8>, Option<OwnedFd>), Error> {
-        let (mut line, mut fd) = (Vec::new(), None);
-        let mut buffer = [0; 4096];
+    /// What follows an answer, until `deadline`; `None` when the server has ended.
+    pub fn follow(&mut self, deadline: Deadline) -> Result<Option<Value>, Error> {
+        let line = match self.read_line(deadline) {
+            Ok((line, _)) => line,
+            Err(Error::Ended { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        serde_json::from_slice(&line)
+            .map(Some)
+            .map_err(|_| Error::NotOne { path: self.path.clone() })
+    }
+
+    fn read_line(&mut self, deadline: Deadline) -> Result<(Vec<u8>, Option<OwnedFd>), Error> {
+        let (mut line, mut fd) = (std::mem::take(&mut self.rest), None);
+        let (mut buffer, mut searched) = ([0; 4096], 0);
         loop {
+            if let Some(end) = line.iter().skip(searched).position(|byte| *byte == b'\n') {
+                self.rest = line.split_off(searched + end + 1);
+                return Ok((line, fd));
+            }
+            searched = line.len();
             // A server can also be slow on purpose, byte by byte.
             deadline
                 .left()
@@ -181,12 +209,12 @@ impl Client {
             let new = buffer.get(..received).unwrap_or_default();
             line.extend_from_slice(new);
             let path = self.path.clone();
-            match new.iter().position(|byte| *byte == b'\n') {
-                Some(end) if end + 1 == received => return Ok((line, fd)),
-                None if received != 0 && line.len() < MAX_LINE => (),
-                None if self.has_answered && line.is_empty() => return Err(Error::Ended { path }),
-                // An answer has one line, and an end.
-                Some(_) | None => return Err(Error::NotOne { path }),
+            if received == 0 && self.has_answered && line.is_empty() {
+                return Err(Error::Ended { path });
+            }
+            // A line has an end.
+            if received == 0 || line.len() >= MAX_LINE {
+                return Err(Error::NotOne { path });
             }
         }
     }

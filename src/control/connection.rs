@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use vfio_device::Errno;
 
 use super::devices::Devices;
+use super::events::{Heard, Listening};
 use super::reply::{self, Answer, Failure};
 use super::{MOST, verbs};
 
@@ -40,6 +41,24 @@ pub fn serve(stream: &UnixStream, devices: &Devices) -> io::Result<()> {
         let text = reply::line(id, result.as_ref().map(|answer| &answer.value));
         let fd = result.as_ref().ok().and_then(|answer| answer.fd.as_ref());
         send(stream, text, fd.map(AsFd::as_fd))?;
+        if let Some(listening) = result.ok().and_then(|answer| answer.then) {
+            return follow(stream, &listening);
+        }
+    }
+}
+
+/// A line an event, until the client has left or does not keep up.
+fn follow(stream: &UnixStream, listening: &Listening) -> io::Result<()> {
+    loop {
+        match listening.next(stream) {
+            Heard::Event(line) => send(stream, line.to_string(), None)?,
+            Heard::Left => return Ok(()),
+            Heard::Lost => {
+                let why = "events were lost, as this client did not read them; ask again";
+                let failure = Failure::new(Errno::AGAIN, why);
+                return send(stream, reply::line(None, Err(&failure)), None);
+            }
+        }
     }
 }
 

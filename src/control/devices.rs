@@ -3,20 +3,24 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use vfio_device::{Errno, Uuid};
-use vfio_user_server::{Endpoint, EndpointId, EventLoop, LoopHandle};
+use vfio_user_server::{Endpoint, EndpointId, Event, EventLoop, LoopHandle};
 
+use super::events::Events;
 use super::reply::Failure;
+use crate::manage::Handle;
 use crate::serial::Port;
 
 /// How long the loop may take to answer. It answers between two accesses of a guest.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// A device on the loop, by what does not change. A reference to it would keep it from being released.
+/// A device on a loop, by what does not change. A reference to it would keep it from being released.
 #[derive(Clone, Debug)]
 pub struct Known {
+    pub event_loop: LoopHandle,
     pub id: EndpointId,
     pub node: String,
     pub kind: Option<&'static str>,
@@ -37,7 +41,8 @@ impl Known {
         let object = event_loop.get(id)?.device().object();
         let mdev = object.mdev();
         let (kind, uuid) = (mdev.map(|mdev| mdev.kind().name), mdev.map(|mdev| mdev.uuid()));
-        Some(Self { id, node: object.name().into(), kind, uuid, socket, ports })
+        let (event_loop, node) = (event_loop.handle(), object.name().into());
+        Some(Self { event_loop, id, node, kind, uuid, socket, ports })
     }
 
     fn has_name(&self, name: &str) -> bool {
@@ -45,36 +50,95 @@ impl Known {
     }
 }
 
-/// All devices of a control socket.
+/// All devices of a control socket, in the order in which they came.
 pub struct Devices {
-    event_loop: LoopHandle,
-    known: Vec<Known>,
+    table: RwLock<Vec<Arc<Known>>>,
+    /// What happens to them.
+    pub events: Events,
+    /// Who makes and removes them; `None` where they are there from beginning to end.
+    manager: Option<Handle>,
     patience: Duration,
 }
 
 impl Devices {
-    pub fn new(event_loop: LoopHandle, known: Vec<Known>) -> Self {
-        Self { event_loop, known, patience: PATIENCE }
+    pub fn new(known: impl IntoIterator<Item = Known>) -> Self {
+        let table = RwLock::new(known.into_iter().map(Arc::new).collect());
+        Self { table, events: Events::default(), manager: None, patience: PATIENCE }
     }
 
-    pub fn all(&self) -> &[Known] {
-        &self.known
+    /// Those of a manager: none yet.
+    pub fn managed(manager: Handle) -> Self {
+        Self { manager: Some(manager), ..Self::new(None) }
+    }
+
+    /// Who makes and removes devices.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where nobody does.
+    pub fn manager(&self) -> Result<&Handle, Failure> {
+        let why = "the devices of this server are there for its life; for others to come and go use \
+                   `mdev-user manage`";
+        self.manager.as_ref().ok_or_else(|| Failure::new(Errno::OPNOTSUPP, why))
+    }
+
+    /// Tells of what a client does to a device.
+    pub fn tell_of(&self, id: EndpointId, event: Event) {
+        let all = self.all();
+        let Some(known) = all.iter().find(|known| known.id == id) else { return };
+        let members = [
+            ("uuid", known.uuid.map(|uuid| uuid.to_string())),
+            ("node", Some(known.node.clone())),
+            ("type", known.kind.map(str::to_owned)),
+        ];
+        let members = members.map(|(name, value)| (name.to_owned(), value.into()));
+        let name = match event {
+            Event::ClientCame => "opened",
+            Event::ClientLeft => "closed",
+            Event::Faulted => "faulted",
+            _ => return,
+        };
+        self.events.tell(name, members.into_iter().collect());
+    }
+
+    /// Takes one in.
+    pub fn add(&self, known: Known) {
+        self.table.write().unwrap_or_else(PoisonError::into_inner).push(Arc::new(known));
+    }
+
+    /// Forgets one. Who has looked it up before finds it gone when it asks.
+    pub fn forget(&self, uuid: Uuid) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        table.retain(|known| known.uuid != Some(uuid));
+    }
+
+    pub fn all(&self) -> Vec<Arc<Known>> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The one that a request is about. Where there is one alone it need not be named.
-    pub fn named(&self, name: Option<&str>) -> Result<&Known, Failure> {
-        let names = || self.known.iter().map(|it| it.node.as_str()).collect::<Vec<_>>().join(", ");
-        match (name, self.known.as_slice()) {
-            (None, [only]) => Ok(only),
+    pub fn named(&self, name: Option<&str>) -> Result<Arc<Known>, Failure> {
+        let all = self.all();
+        match (name, all.as_slice()) {
+            (None, [only]) => Ok(Arc::clone(only)),
             (None, []) => Err(Failure::new(Errno::NODEV, "there is no device")),
-            (None, _) => {
-                let names = names();
+            (None, all) => {
+                let names = names(all);
                 Err(Failure::invalid(format!("name a 'device' (--device), one of {names}")))
             }
-            (Some(name), known) => known.iter().find(|it| it.has_name(name)).ok_or_else(|| {
-                let why = format!("there is no device '{name}', the devices are {}", names());
-                Failure::new(Errno::NODEV, why)
-            }),
+            (Some(name), all) => {
+                let found = all.iter().find(|known| known.has_name(name));
+                found.cloned().ok_or_else(|| match all {
+                    [] => {
+                        let why = format!("there is no device '{name}', nor any other");
+                        Failure::new(Errno::NODEV, why)
+                    }
+                    all => {
+                        let why =
+                            format!("there is no device '{name}', the devices are {}", names(all));
+                        Failure::new(Errno::NODEV, why)
+                    }
+                })
+            }
         }
     }
 
@@ -84,11 +148,20 @@ impl Devices {
         device: &Known,
         what: impl FnOnce(&Endpoint) -> T + Send + 'static,
     ) -> Result<T, Failure> {
+        self.tell(device, move |event_loop, id| event_loop.get(id).map(what))
+    }
+
+    /// Has `what` do something to a device on its loop. `None` says that there is no such device any more.
+    pub fn tell<T: Send + 'static>(
+        &self,
+        device: &Known,
+        what: impl FnOnce(&mut EventLoop, EndpointId) -> Option<T> + Send + 'static,
+    ) -> Result<T, Failure> {
         let id = device.id;
         let (sender, receiver) = sync_channel(1);
-        self.event_loop.post(move |event_loop| {
+        device.event_loop.post(move |event_loop| {
             // What a device is asked here can panic, and its neighbours have no part in that.
-            let ask = AssertUnwindSafe(|| event_loop.get(id).map(what));
+            let ask = AssertUnwindSafe(|| what(event_loop, id));
             let _ = sender.try_send(catch_unwind(ask).map_err(|_| ()));
         });
         let (node, patience) = (&device.node, self.patience);
@@ -107,6 +180,17 @@ impl Devices {
             }
         }
     }
+}
+
+/// Of so many at most: of a thousand nobody reads the names.
+const NAMED: usize = 8;
+
+fn names(all: &[Arc<Known>]) -> String {
+    let mut names: Vec<_> = all.iter().take(NAMED).map(|known| known.node.as_str()).collect();
+    if all.len() > NAMED {
+        names.push("...");
+    }
+    names.join(", ")
 }
 
 #[cfg(test)]
@@ -139,8 +223,7 @@ mod tests {
         let mut event_loop = EventLoop::new(Duration::ZERO).unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let id = event_loop.add(Endpoint::connected(device, theirs)).unwrap();
-        let known = Known::new(&event_loop, id, None, Vec::new()).into_iter().collect();
-        let devices = Devices::new(event_loop.handle(), known);
+        let devices = Devices::new(Known::new(&event_loop, id, None, Vec::new()));
         (event_loop, devices, ours)
     }
 
@@ -153,7 +236,7 @@ mod tests {
     fn a_loop_that_does_not_come_to_it_is_not_waited_for() {
         let (event_loop, mut devices, _client) = shy();
         devices.patience = Duration::from_millis(200);
-        let result = devices.ask(devices.named(None).unwrap(), |_| ());
+        let result = devices.ask(&devices.named(None).unwrap(), |_| ());
         assert_eq!(
             failure(result),
             (Errno::AGAIN, "the server did not come to it within 200ms".into())
@@ -165,7 +248,7 @@ mod tests {
     fn a_loop_that_has_ended_is_said_to_end() {
         let (event_loop, devices, _client) = shy();
         drop(event_loop);
-        let result = devices.ask(devices.named(None).unwrap(), |_| ());
+        let result = devices.ask(&devices.named(None).unwrap(), |_| ());
         assert_eq!(failure(result), (Errno::AGAIN, "the server is ending".into()));
     }
 
@@ -179,14 +262,14 @@ mod tests {
         });
         let (devices, event_loop) = receiver.recv().unwrap();
         let device = devices.named(Some("vfio0")).unwrap();
-        let first = devices.ask(device, |endpoint| endpoint.device().display().is_some());
+        let first = devices.ask(&device, |endpoint| endpoint.device().display().is_some());
         assert_eq!(failure(first), (Errno::NODEV, "vfio0 failed at this".into()));
-        let size = devices.ask(device, |it| it.device().region(BAR0).map(Region::size));
+        let size = devices.ask(&device, |it| it.device().region(BAR0).map(Region::size));
         assert_eq!(size, Ok(Some(16)));
         // It goes.
         let id = device.id;
         event_loop.post(move |event_loop| drop(event_loop.remove(id)));
-        let last = devices.ask(device, |_| ());
+        let last = devices.ask(&device, |_| ());
         assert_eq!(failure(last), (Errno::NODEV, "vfio0 is not served any more".into()));
         event_loop.stop();
         serving.join().unwrap();

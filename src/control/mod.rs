@@ -6,6 +6,7 @@
 pub mod client;
 mod connection;
 mod devices;
+mod events;
 mod reply;
 mod verbs;
 
@@ -19,9 +20,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use vfio_user_server::{Listener, LoopHandle, closer};
+use vfio_user_server::{Listener, closer};
 
 pub use devices::{Devices, Known};
+pub use reply::Failure;
+pub use verbs::comm;
 
 use crate::peers::{Gate, Stranger};
 
@@ -49,10 +52,9 @@ impl Bound {
     }
 
     /// Answers from here on.
-    pub fn answer(self, event_loop: LoopHandle, known: Vec<Known>) -> io::Result<Control> {
+    pub fn answer(self, devices: Arc<Devices>) -> io::Result<Control> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let stopped = Arc::clone(&stop);
-        let devices = Arc::new(Devices::new(event_loop, known));
         let accepting = thread::Builder::new()
             .name("control".into())
             .spawn(move || accept_all(&self.0, self.1, &stopped, &devices))?;

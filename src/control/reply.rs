@@ -1,21 +1,24 @@
 //! What a request is answered with.
 
+use std::fmt;
 use std::os::fd::OwnedFd;
 
 use serde_json::{Map, Value, json};
 use vfio_device::Errno;
 
+use super::events::Listening;
 use crate::errors;
 
-/// What a verb has to say: the value of `ok`, and a descriptor to go along.
+/// What a verb has to say: the value of `ok`, a descriptor to go along, and what follows without end.
 pub struct Answer {
     pub value: Value,
     pub fd: Option<OwnedFd>,
+    pub then: Option<Listening>,
 }
 
 impl From<Value> for Answer {
     fn from(value: Value) -> Self {
-        Self { value, fd: None }
+        Self { value, fd: None, then: None }
     }
 }
 
@@ -33,6 +36,12 @@ impl Failure {
 
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Errno::INVAL, message)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", errors::name(self.errno), self.message)
     }
 }
 

@@ -14,7 +14,7 @@ mod record;
 mod status;
 mod wire;
 
-pub use bell::{Bell, Woken, has_left};
+pub use bell::{Bell, Ringer, Woken, has_left};
 pub use escapes::Text;
 pub use options::{OF_A_SPEC, Ports};
 pub use overrides::Overrides;

@@ -8,6 +8,7 @@ use signal_hook::consts::SIGXFSZ;
 
 use super::port::{self, Port};
 use super::wire::Wire;
+use crate::device_spec::Named;
 use crate::errors::plain;
 
 /// Options that belong within the value of `serial0` and `serial1`, where people forget to double the comma.
@@ -103,6 +104,27 @@ impl Ports {
     /// Whether one of them has this program's standard input and output.
     pub fn use_stdio(&self) -> bool {
         self.specs.iter().flatten().any(|(_, spec)| spec.backend == Backend::Stdio)
+    }
+
+    /// The files that they name.
+    pub fn files(&self) -> Vec<Named> {
+        let mut files = Vec::new();
+        for (_, spec) in self.specs.iter().flatten() {
+            match &spec.backend {
+                Backend::Pty { link } => files.extend(link.clone().map(Named::Link)),
+                Backend::Unix { path, .. } | Backend::File { path, .. } => {
+                    files.push(Named::Open(path.clone()));
+                }
+                Backend::Pipe { path } => files.extend([".in", ".out"].map(|end| {
+                    let mut path = path.clone().into_os_string();
+                    path.push(end);
+                    Named::Open(path.into())
+                })),
+                _ => (),
+            }
+            files.extend(spec.log.as_ref().map(|log| Named::Open(log.path.clone())));
+        }
+        files
     }
 
     /// Opens all back ends.

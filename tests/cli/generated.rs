@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::{complaint, mdev_user, say};
 
-const COMMANDS: [&str; 11] = [
+const COMMANDS: [&str; 17] = [
     "serve",
     "run",
     "info",
@@ -13,6 +13,12 @@ const COMMANDS: [&str; 11] = [
     "serial",
     "send",
     "expect",
+    "manage",
+    "create",
+    "remove",
+    "list",
+    "reset",
+    "events",
     "types",
     "completions",
     "man",
@@ -88,6 +94,8 @@ fn bash_offers_commands_options_types_and_shells() {
     assert_eq!(offered(&["serve", "mt"]), ["mtty-1", "mtty-2"]);
     assert_eq!(offered(&["run", "mtty-2", "mt"]), ["mtty-1", "mtty-2"]);
     assert_eq!(offered(&["serve", "--sock"]), ["--socket-path"]);
+    assert_eq!(offered(&["create", "mdpy-h"]), ["mdpy-hd"]);
+    assert_eq!(offered(&["remove", "--forc"]), ["--force-after"]);
     assert_eq!(offered(&["completions", "z"]), ["zsh"]);
     assert_eq!(offered(&["--log-level", "d"]), ["debug"]);
 }
@@ -106,15 +114,15 @@ fn zsh_and_fish_are_told_of_types_and_of_the_command_of_run() {
     assert!(said.out.starts_with("#compdef mdev-user\n"), "{}", said.out);
     assert_eq!(
         said.out.matches(":(mtty-1 mtty-2 mdpy-vga mdpy-xga mdpy-hd mbochs-small mbochs-medium mbochs-large)'").count(),
-        2,
+        3,
         "{}",
         said.out
-    ); // serve, run
+    ); // serve, run, create
     assert_eq!(said.out.matches("        _normal\n").count(), 1, "{}", said.out);
 
     let said = say(&mut mdev_user(&["completions", "fish"]));
     assert_eq!((said.status, said.err.as_str()), (0, ""));
-    for command in ["serve", "run"] {
+    for command in ["serve", "run", "create"] {
         let start =
             format!("complete -c mdev-user -n \"__fish_mdev_user_using_subcommand {command}; ");
         let line = said.out.lines().find(|line| line.starts_with(&start)).unwrap();

@@ -1,16 +1,16 @@
 //! One device with all that belongs to it on a loop: its listener, its clients, its sources, its timers.
 
 mod arriving;
+mod leaving;
 
 use std::fmt;
 use std::io;
 use std::os::unix::net::UnixStream;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use log::Level;
 use rustix::event::epoll::{self, EventFlags};
-use vfio_device::{Device, DeviceRef, Interest, SourceId, Unregister};
+use vfio_device::{Device, DeviceRef, Interest, SourceId};
 
 use crate::connection::{Connection, Flow, Watch};
 use crate::fault::{Fault, Faults};
@@ -284,7 +284,7 @@ impl Endpoint {
     }
 
     /// Watches what the device wants watched now, and no more.
-    fn sync_sources(&mut self, registry: Registry<'_>) {
+    pub(crate) fn sync_sources(&mut self, registry: Registry<'_>) {
         let generation = self.device.sources().generation();
         if generation == self.sources_seen {
             return;
@@ -365,45 +365,5 @@ impl Endpoint {
     /// Whether nobody is there and nobody can come.
     pub(crate) fn is_deserted(&self) -> bool {
         self.listener.is_none() && self.clients.is_empty()
-    }
-
-    /// The device has panicked: clients hear of it, nothing is watched any more, and what is left of the device goes.
-    pub(crate) fn bury(mut self, registry: Registry<'_>, scratch: &mut Scratch) {
-        self.stop(registry);
-        // Who hears of it and comes back at once finds nobody.
-        self.listener = None;
-        scratch.discard();
-        for client in &mut self.clients {
-            client.connection.fail(&mut self.device, scratch);
-        }
-        self.device.abandon();
-        self.vanish();
-    }
-
-    /// Goes. A device that panicks while it is released harms nobody else.
-    pub(crate) fn vanish(self) {
-        let name = self.name().to_string();
-        if catch_unwind(AssertUnwindSafe(|| drop(self))).is_err() {
-            log::error!("{name}: the device panicked while it was released");
-        }
-    }
-
-    /// Ends: no new client, the user is asked to go and then let go, the device is unregistered. The device is
-    /// released when the last reference to it has gone.
-    pub fn shut_down(mut self) {
-        self.listener = None;
-        let asked = catch_unwind(AssertUnwindSafe(|| {
-            if self.device.unregister() == Unregister::InUse {
-                self.device.request();
-                while !self.clients.is_empty() {
-                    self.dismiss(0);
-                }
-            }
-        }));
-        if asked.is_err() {
-            log::error!("{}: the device panicked while its client was let go", self.name());
-            self.device.abandon();
-        }
-        self.vanish();
     }
 }

@@ -12,6 +12,8 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::fd::OwnedFd;
 
+use vfio_device::Unregister;
+
 use crate::deadlines::Deadlines;
 use crate::endpoint::{Endpoint, Event};
 use crate::poll_window::PollWindow;
@@ -115,6 +117,9 @@ pub struct EventLoop {
     window: PollWindow,
     messages: Receiver<Message>,
     handle: LoopHandle,
+    /// By what messages have done, and not told yet.
+    happened: Vec<(EndpointId, Event)>,
+    stays: bool,
 }
 
 impl fmt::Debug for EventLoop {
@@ -144,7 +149,14 @@ impl EventLoop {
             window,
             messages,
             handle,
+            happened: Vec::new(),
+            stays: false,
         })
+    }
+
+    /// Has [`run`](Self::run) wait for messages, when no endpoint has or can get a client, until it is told to stop.
+    pub fn stay(&mut self) {
+        self.stays = true;
     }
 
     /// A handle for other threads.
@@ -189,6 +201,48 @@ impl EventLoop {
         Some(endpoint)
     }
 
+    /// Begins to take a device away (`vfio_unregister_group_dev`): its socket is gone, nobody can open it any more, and its
+    /// user stays until it leaves. With [`Unregister::Done`] there is none, and [`remove`](Self::remove) may follow; else
+    /// it may after [`Event::ClientLeft`]. `None` if there is no such endpoint. To be asked again as often as one likes.
+    pub fn hide(&mut self, id: EndpointId) -> Option<Unregister> {
+        self.update(id, |endpoint, registry| endpoint.hide(registry))
+    }
+
+    /// Asks the user of a device that is hidden to go ([`Device::request`](vfio_device::Device::request)): at once, then
+    /// every 10 s. Whether there was a way to ask.
+    pub fn request(&mut self, id: EndpointId) -> bool {
+        self.update(id, |endpoint, _| endpoint.request()).unwrap_or_default()
+    }
+
+    /// Ends the connections of a device. What a client has sent is still done; then, if it was the user,
+    /// [`Event::ClientLeft`] follows.
+    pub fn disconnect(&mut self, id: EndpointId) {
+        self.update(id, |endpoint, _| endpoint.disconnect());
+    }
+
+    /// Resets a device, as its client can by `DEVICE_RESET`.
+    pub fn reset(&mut self, id: EndpointId) {
+        self.update(id, |endpoint, _| endpoint.reset());
+    }
+
+    /// Does something to an endpoint between two events of it, with all that has to follow. What happens by it is told by
+    /// [`run`](Self::run).
+    fn update<T>(
+        &mut self,
+        id: EndpointId,
+        what: impl FnOnce(&mut Endpoint, Registry<'_>) -> T,
+    ) -> Option<T> {
+        self.get(id)?;
+        let (mut answer, mut happened) = (None, Vec::new());
+        self.call(id.key, &mut |id, event| happened.push((id, event)), |endpoint, registry, _| {
+            answer = Some(what(endpoint, registry));
+            endpoint.sync_sources(registry);
+            (None, false)
+        });
+        self.happened.append(&mut happened);
+        answer
+    }
+
     /// Serves until [`LoopHandle::stop`], or until no endpoint is left that has a client or can get one. `on_event` is
     /// told what happens.
     ///
@@ -199,7 +253,7 @@ impl EventLoop {
         let mut attended: Option<Instant> = None;
         let mut may_be_done = true;
         while !self.handle.stop.load(Ordering::Acquire) {
-            if std::mem::take(&mut may_be_done) && self.is_done() {
+            if std::mem::take(&mut may_be_done) && !self.stays && self.is_done() {
                 break;
             }
             let deadline = self.deadlines.next();
@@ -220,6 +274,9 @@ impl EventLoop {
                 let data = event.data.u64();
                 if data == WAKE {
                     self.take_messages();
+                    for (id, event) in std::mem::take(&mut self.happened) {
+                        on_event(id, event);
+                    }
                     may_be_done = true;
                     continue;
                 }

@@ -24,7 +24,7 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
     loop {
         let (end, tell) = (last.as_ref().map(Heard::end), bell.ringer());
         let heard = port.ask(move |wire| wire.listen(end, tell));
-        if let Some(heard) = heard.map_err(|why| unheard(known, why))? {
+        if let Some(heard) = heard.map_err(|why| unheard(&known, why))? {
             if let Some(found) = regex.find_at(&heard.bytes, heard.from) {
                 // A match is for somebody.
                 if has_left(request.client) {
@@ -32,7 +32,7 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
                 }
                 let (text, lost) = (to_text(found.as_bytes()), heard.lost);
                 let to = heard.position + (found.end() - heard.from) as u64;
-                port.ask(move |wire| wire.set_matched(to)).map_err(|why| unheard(known, why))?;
+                port.ask(move |wire| wire.set_matched(to)).map_err(|why| unheard(&known, why))?;
                 let (node, from) = (&known.node, to - found.len() as u64);
                 return Ok(json!({
                     "device": node, "port": number, "match": text, "position": from, "lost": lost,

@@ -17,7 +17,7 @@ pub const VERB: Verb = Verb { name: "info", members: &["device"], run };
 
 fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
     let infos = match request.text("device")? {
-        Some(name) => vec![info(devices.named(Some(name))?, devices)?],
+        Some(name) => vec![info(devices.named(Some(name))?.as_ref(), devices)?],
         None => all(devices)?,
     };
     Ok(json!({ "devices": infos }).into())
@@ -25,7 +25,8 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
 
 /// Of all that are there still.
 fn all(devices: &Devices) -> Result<Vec<Value>, Failure> {
-    let infos = devices.all().iter().map(|device| info(device, devices));
+    let all = devices.all();
+    let infos = all.iter().map(|device| info(device, devices));
     let gone = |failure: &Failure| failure.errno == Errno::NODEV;
     infos.filter(|info| !info.as_ref().is_err_and(gone)).collect()
 }
@@ -65,7 +66,7 @@ fn interrupts(device: &Device) -> u64 {
 }
 
 /// The kernel's words, as `docs/life-cycle.md` has them.
-fn state_name(state: State) -> &'static str {
+pub fn state_name(state: State) -> &'static str {
     match state {
         State::Initialized => "initialized",
         State::Registered => "registered",
@@ -76,10 +77,14 @@ fn state_name(state: State) -> &'static str {
 }
 
 fn client(user: User) -> Value {
+    json!({ "number": user.number, "pid": user.pid, "comm": user.pid.and_then(comm) })
+}
+
+/// What a process is called, as far as that can be seen.
+pub fn comm(pid: u32) -> Option<String> {
     // Any bytes but a line end: whoever runs the program chooses them.
-    let comm = user.pid.and_then(|pid| fs::read(format!("/proc/{pid}/comm")).ok());
-    let comm = comm.map(|comm| String::from_utf8_lossy(comm.trim_ascii_end()).into_owned());
-    json!({ "number": user.number, "pid": user.pid, "comm": comm })
+    let comm = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(comm.trim_ascii_end()).into_owned())
 }
 
 fn counters(stats: &Stats, interrupts: u64) -> Value {
@@ -138,7 +143,7 @@ mod tests {
             }
             drop(event_loop.remove(known[1].id));
             let handle = event_loop.handle();
-            sender.send((Devices::new(handle.clone(), known), handle)).unwrap();
+            sender.send((Devices::new(known), handle)).unwrap();
             event_loop.run(|_, _| ()).unwrap();
         });
         let (devices, event_loop) = receiver.recv().unwrap();

@@ -1,20 +1,42 @@
 //! The verbs, a file each. A new one is a file and a line in [`ALL`].
 
+mod create;
+mod events;
 mod expect;
 mod info;
+mod list;
 mod plane;
+mod remove;
+mod reset;
 mod send;
 mod serial;
+mod types;
+
+pub use info::comm;
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::devices::Devices;
 use super::reply::{Answer, Failure};
+use crate::manage;
 
-const ALL: [Verb; 5] = [info::VERB, plane::VERB, serial::VERB, send::VERB, expect::VERB];
+const ALL: [Verb; 11] = [
+    info::VERB,
+    plane::VERB,
+    serial::VERB,
+    send::VERB,
+    expect::VERB,
+    reset::VERB,
+    list::VERB,
+    events::VERB,
+    types::VERB,
+    create::VERB,
+    remove::VERB,
+];
 
 /// How long a verb can be asked to wait, in milliseconds: a day.
 const MAX_WAIT_MS: u64 = 86_400_000;
@@ -53,10 +75,23 @@ impl Request<'_> {
 
     /// For how long a verb is to wait.
     fn timeout(&self) -> Result<Duration, Failure> {
-        match self.number("timeout_ms")?.unwrap_or(0) {
-            time @ 0..=MAX_WAIT_MS => Ok(Duration::from_millis(time)),
-            _ => Err(Failure::invalid(format!("'timeout_ms' is at most {MAX_WAIT_MS}"))),
+        Ok(self.time("timeout_ms")?.unwrap_or_default())
+    }
+
+    /// A member that is a time in milliseconds, if it is there.
+    fn time(&self, member: &str) -> Result<Option<Duration>, Failure> {
+        match self.number(member)? {
+            Some(time) if time > MAX_WAIT_MS => {
+                Err(Failure::invalid(format!("'{member}' is at most {MAX_WAIT_MS}")))
+            }
+            time => Ok(time.map(Duration::from_millis)),
         }
+    }
+
+    /// A member that is a UUID, if it is there.
+    fn uuid(&self, member: &str) -> Result<Option<Uuid>, Failure> {
+        let text = self.text(member)?;
+        text.map(manage::uuid).transpose().map_err(Failure::invalid)
     }
 }
 

@@ -16,10 +16,10 @@ pub const VERB: Verb = Verb { name: "plane", members: &["device"], run };
 
 fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
     let device = devices.named(request.text("device")?)?;
-    let plane = devices.ask(device, |endpoint| endpoint.device().display())?;
+    let plane = devices.ask(&device, |endpoint| endpoint.device().display())?;
     let fd = plane.as_ref().map(read_only).transpose()?;
     let plane = plane.as_ref().map(describe);
-    Ok(Answer { value: json!({ "device": device.node, "plane": plane }), fd })
+    Ok(Answer { fd, ..json!({ "device": device.node, "plane": plane }).into() })
 }
 
 /// As JSON, without the memory.

@@ -23,11 +23,11 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
         let bell = Bell::new().map_err(|error| deaf(&error))?;
         let done = bell.ringer();
         let ticket = port.ask(move |wire| wire.send(bytes, done));
-        let ticket = ticket.map_err(|why| unheard(known, why))?.ok_or_else(full)?;
+        let ticket = ticket.map_err(|why| unheard(&known, why))?.ok_or_else(full)?;
         let woken = bell.wait(request.client, timeout);
         // It is rung by a port that is no more, too.
         let rest = port.ask(move |wire| wire.withdraw(ticket));
-        sent = count.saturating_sub(rest.map_err(|why| unheard(known, why))?);
+        sent = count.saturating_sub(rest.map_err(|why| unheard(&known, why))?);
         if woken == Woken::Left {
             return Err(left());
         }

@@ -1,5 +1,7 @@
 //! `serial`: what is done to a port's line.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use vfio_device::Errno;
 
@@ -33,7 +35,7 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
         let errors = inject.map(Some);
         breaks.into_iter().chain(errors).all(|errors| wire.inject(errors).is_some())
     });
-    if !done.map_err(|why| unheard(known, why))? {
+    if !done.map_err(|why| unheard(&known, why))? {
         return Err(full());
     }
     Ok(json!({ "device": known.node, "port": number }).into())
@@ -46,15 +48,12 @@ fn error(word: &str) -> Result<u8, Failure> {
 }
 
 /// The port that a request is about.
-pub fn port<'a>(
-    request: &Request<'_>,
-    devices: &'a Devices,
-) -> Result<(&'a Known, u64, &'a Port), Failure> {
+pub fn port(request: &Request<'_>, devices: &Devices) -> Result<(Arc<Known>, u64, Port), Failure> {
     let known = devices.named(request.text("device")?)?;
     let number = request.number("port")?;
     let number = number.ok_or_else(|| Failure::invalid("name a 'port', 0 for the first"))?;
     let port = usize::try_from(number).ok().and_then(|number| known.ports.get(number));
-    let port = port.ok_or_else(|| {
+    let port = port.cloned().ok_or_else(|| {
         let why = match known.ports.len() {
             0 => format!("{} has no serial ports", known.node),
             1 => format!("{} has no port {number}, only port 0", known.node),

@@ -45,6 +45,7 @@ pub mod errno {
     pub const EACCES: u32 = 13;
     pub const EBUSY: u32 = 16;
     pub const EEXIST: u32 = 17;
+    pub const ENODEV: u32 = 19;
     pub const EINVAL: u32 = 22;
     pub const EMFILE: u32 = 24;
     pub const ENOSPC: u32 = 28;

@@ -1,0 +1,128 @@
+//! How other threads speak to a manager.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, sync_channel};
+use std::time::Duration;
+
+use serde_json::Value;
+use uuid::Uuid;
+use vfio_device::Errno;
+
+use super::allowed::Allowed;
+use super::definitions::Definition;
+use super::instance::Waiter;
+use super::{Manager, Message};
+use crate::commands::types;
+use crate::control::Failure;
+use crate::errors::plain;
+use crate::parents::Parents;
+use crate::serial::{Bell, Woken};
+
+/// A wait is done again after so long; it says nothing.
+const ROUND: Duration = Duration::from_secs(3600);
+
+/// For whoever wants something of a manager, in whatever thread.
+#[derive(Clone)]
+pub struct Handle {
+    messages: Sender<Message>,
+    parents: Arc<Parents>,
+    allowed: Arc<Allowed>,
+}
+
+/// A UUID that is held for a device that is being made.
+struct Claim<'a> {
+    handle: &'a Handle,
+    uuid: Uuid,
+    kept: bool,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        let uuid = self.uuid;
+        if !self.kept {
+            self.handle.tell(move |manager| manager.abandon(uuid));
+        }
+    }
+}
+
+fn ending() -> Failure {
+    Failure::new(Errno::AGAIN, "the manager is ending")
+}
+
+impl Handle {
+    pub fn new(messages: Sender<Message>, parents: Arc<Parents>, allowed: Allowed) -> Self {
+        Self { messages, parents, allowed: Arc::new(allowed) }
+    }
+
+    pub fn parents(&self) -> &Parents {
+        &self.parents
+    }
+
+    /// Has the manager do something soon. Without effect if it has ended.
+    pub fn tell(&self, what: impl FnOnce(&mut Manager) + Send + 'static) {
+        let _ = self.messages.send(Box::new(what));
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        what: impl FnOnce(&mut Manager) -> T + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (reply, answer) = sync_channel(1);
+        self.tell(move |manager| {
+            let _ = reply.try_send(what(manager));
+        });
+        answer.recv().map_err(|_| ending())
+    }
+
+    /// Makes a device, and returns its socket, where clients can come. What it is made of is opened here: nobody but the
+    /// caller waits for that. At run time the definition is written back, if that is wanted.
+    pub fn create(
+        &self,
+        uuid: Uuid,
+        definition: Definition,
+        at_run_time: bool,
+    ) -> Result<PathBuf, Failure> {
+        self.allowed.check(&definition.spec)?;
+        let spec = definition.spec.clone();
+        self.ask(move |manager| manager.begin(uuid, definition))??;
+        let mut claim = Claim { handle: self, uuid, kept: false };
+        let created = self.parents.make(&spec, uuid)?;
+        let (reply, answer) = sync_channel(1);
+        let waiter = Waiter::new(reply, None);
+        claim.kept = true;
+        self.tell(move |manager| manager.place(uuid, created, at_run_time, waiter));
+        answer.recv().map_err(|_| ending())?
+    }
+
+    /// Takes a device away, and returns when it is released; or when `client`, who wants that, has left. With
+    /// `force_after` its user is sent away after so long.
+    pub fn remove(
+        &self,
+        uuid: Uuid,
+        force_after: Option<Duration>,
+        client: impl AsFd,
+    ) -> Result<(), Failure> {
+        let bell = Bell::new().map_err(|error| {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::MFILE);
+            Failure::new(errno, format!("the server cannot wait: {}", plain(&error)))
+        })?;
+        let (reply, answer) = sync_channel(1);
+        let waiter = Waiter::new(reply, Some(bell.ringer()));
+        self.tell(move |manager| manager.remove(uuid, force_after, waiter));
+        while bell.wait(client.as_fd(), ROUND) == Woken::Late {}
+        // Of a client that has left nobody reads it.
+        answer.try_recv().map_err(|_| ending())?
+    }
+
+    /// In the form of `mdevctl list --dumpjson`.
+    pub fn list(&self) -> Result<Value, Failure> {
+        self.ask(|manager| manager.list())
+    }
+
+    /// In the form of `mdevctl types --dumpjson`.
+    pub fn types(&self) -> Value {
+        types::dump(&self.parents)
+    }
+}

@@ -1,0 +1,343 @@
+//! A manager of any number of devices, which come and go while others run.
+//!
+//! One thread owns all state and has no lock: it does what its messages say, in their order, and what is due. The loops
+//! tell it what happens, and it tells them what to do; it waits for none of them. Whoever wants something of it, a
+//! control connection say, has a [`Handle`], and may wait.
+
+mod allowed;
+mod definitions;
+mod handle;
+mod instance;
+mod lanes;
+mod leaving;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+use uuid::Uuid;
+use vfio_device::{DEVICE_API, Errno};
+use vfio_user_server::{Endpoint, EndpointId, Listener, User};
+
+pub use allowed::Allowed;
+pub use definitions::{Definition, Definitions, dump, uuid};
+pub use handle::Handle;
+use instance::{Holder, Instance, Place, Stage, Use, Waiter};
+use lanes::Lanes;
+pub use tree::Tree;
+use tree::TypeText;
+
+use crate::control::{Devices, Failure, Known};
+use crate::errors::plain;
+use crate::parents::{Created, parent_of};
+
+/// Something to do for the manager.
+pub type Message = Box<dyn FnOnce(&mut Manager) + Send>;
+
+/// What messages go through, until there is a manager.
+pub fn channels() -> (Sender<Message>, Receiver<Message>) {
+    channel()
+}
+
+/// All devices, and where they are.
+pub struct Manager {
+    // Before the tree, which goes when nothing is served any more.
+    lanes: Lanes,
+    handle: Handle,
+    devices: Arc<Devices>,
+    instances: BTreeMap<Uuid, Instance>,
+    definitions: Definitions,
+    /// `available_instances` of each type, as it was said last.
+    available: BTreeMap<&'static str, u32>,
+    tree: Tree,
+    ends: bool,
+    failed: bool,
+}
+
+impl Manager {
+    /// # Errors
+    /// When the loops cannot be started, or the tree cannot be written.
+    pub fn new(
+        mut tree: Tree,
+        (count, poll): (usize, Duration),
+        definitions: Definitions,
+        devices: Arc<Devices>,
+        handle: Handle,
+    ) -> io::Result<Self> {
+        let mut available = BTreeMap::new();
+        for (_, parent) in handle.parents().iter() {
+            for kind in parent.types() {
+                let free = parent.available_instances(kind);
+                let (pretty_name, description) = (kind.pretty_name, kind.description);
+                let (name, device_api) = (kind.name, DEVICE_API);
+                tree.add_type(TypeText { name, pretty_name, description, device_api }, free)?;
+                available.insert(name, free);
+            }
+        }
+        let lanes = Lanes::start(count, poll, &handle)?;
+        let instances = BTreeMap::new();
+        let (ends, failed) = (false, false);
+        Ok(Self { lanes, handle, devices, instances, definitions, available, tree, ends, failed })
+    }
+
+    /// Does what there is to do until it is told to end. Returns whether all went well.
+    pub fn run(&mut self, messages: &Receiver<Message>) -> bool {
+        while !self.ends {
+            let due = self.instances.values().filter_map(Instance::due).min();
+            let message = match due {
+                Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
+                None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            match message {
+                Ok(message) => message(self),
+                Err(RecvTimeoutError::Timeout) => (),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            self.do_what_is_due(Instant::now());
+        }
+        !self.failed
+    }
+
+    /// Ends soon.
+    pub fn end(&mut self) {
+        self.ends = true;
+    }
+
+    /// Ends soon, as it cannot go on.
+    pub fn fail(&mut self) {
+        self.failed = true;
+        self.ends = true;
+    }
+
+    /// Those that are to be made when it starts.
+    pub fn to_start(&self) -> Vec<(Uuid, Definition)> {
+        self.definitions.all.iter().filter(|(_, it)| it.auto).cloned().collect()
+    }
+
+    /// A device of this UUID is about to be made.
+    fn begin(&mut self, uuid: Uuid, definition: Definition) -> Result<(), Failure> {
+        if let Some(other) = self.instances.get(&uuid) {
+            let why = match other.stage {
+                Stage::Unregistering => format!("{uuid} is being removed; wait for its release"),
+                _ => format!("{uuid} is there already, as {}; take another UUID", other.label()),
+            };
+            return Err(Failure::new(Errno::EXIST, why));
+        }
+        let state = Stage::Initialized.name();
+        self.tree.add(uuid, definition.kind, state).map_err(|error| not_written(&error))?;
+        self.instances.insert(uuid, Instance::new(uuid, definition));
+        Ok(())
+    }
+
+    /// It could not be made.
+    fn abandon(&mut self, uuid: Uuid) {
+        self.instances.remove(&uuid);
+        note(self.tree.remove(uuid));
+    }
+
+    /// It is made, and is to be served.
+    fn place(&mut self, uuid: Uuid, created: Created, is_new: bool, waiter: Waiter<PathBuf>) {
+        let Created { mut device, ports } = created;
+        let node = device.object().name().to_owned();
+        let socket = self.tree.socket(&node);
+        self.tell(uuid, "created", Map::from_iter([("node".into(), node.clone().into())]));
+        let registered = device.register().map_err(|errno| {
+            Failure::new(errno, format!("cannot register {node}: {}", plain(&errno.into())))
+        });
+        let listener = registered.and_then(|()| {
+            Listener::bind(&socket).map_err(|error| {
+                let errno = match &error {
+                    vfio_user_server::ListenError::Io { error, .. } => Errno::from_io_error(error),
+                    _ => None,
+                };
+                Failure::new(errno.unwrap_or(Errno::INVAL), error.to_string())
+            })
+        });
+        let listener = match listener {
+            Ok(listener) => listener,
+            Err(failure) => {
+                drop(device);
+                self.abandon(uuid);
+                return waiter.answer(Err(failure));
+            }
+        };
+        let (lane, handle) = (self.lanes.take(), self.handle.clone());
+        self.lanes.post(lane, move |event_loop| {
+            let added = event_loop.add(Endpoint::new(device, listener));
+            let known = added.and_then(|id| {
+                let known = Known::new(event_loop, id, Some(socket), ports);
+                known.ok_or(io::ErrorKind::NotFound.into())
+            });
+            handle.tell(move |manager| manager.placed(uuid, lane, known, is_new, waiter));
+        });
+    }
+
+    /// It is served, or cannot be.
+    fn placed(
+        &mut self,
+        uuid: Uuid,
+        lane: usize,
+        known: io::Result<Known>,
+        is_new: bool,
+        waiter: Waiter<PathBuf>,
+    ) {
+        let Some(instance) = self.instances.get_mut(&uuid) else { return };
+        let known = match known {
+            Ok(known) => known,
+            Err(error) => {
+                self.lanes.give_back(lane);
+                self.abandon(uuid);
+                let errno = Errno::from_io_error(&error).unwrap_or(Errno::MFILE);
+                let why = format!("it cannot be served: {}", plain(&error));
+                return waiter.answer(Err(Failure::new(errno, why)));
+            }
+        };
+        let (id, node) = (known.id, known.node.clone());
+        let socket = self.tree.socket(&node);
+        instance.place = Some(Place { lane, id, node: node.clone(), socket: socket.clone() });
+        instance.stage = Stage::Registered;
+        log::info!("{}: made, as {uuid}", instance.label());
+        let definition = is_new.then(|| instance.definition.clone());
+        let published = self.tree.publish(uuid, &node, Stage::Registered.name());
+        self.devices.add(known);
+        self.say_available();
+        self.tell(uuid, "registered", Map::new());
+        if let Err(error) = published {
+            waiter.answer(Err(not_written(&error)));
+            return self.begin_removal(uuid, Some(Duration::ZERO));
+        }
+        if let Some(definition) = definition {
+            self.definitions.add(uuid, &definition);
+        }
+        waiter.answer(Ok(socket));
+    }
+
+    /// A client has become the user of a device.
+    fn came(&mut self, lane: usize, id: EndpointId) {
+        let Some(instance) = self.at(lane, id) else { return };
+        instance.user = Use::Begun;
+        let (uuid, node) = (instance.uuid, instance.node().to_owned());
+        if instance.stage == Stage::Registered {
+            note(self.tree.set_open(uuid, &node, 1));
+        }
+    }
+
+    /// Who that is.
+    fn know(&mut self, lane: usize, id: EndpointId, user: Option<User>) {
+        let Some(instance) = self.at(lane, id) else { return };
+        if instance.user != Use::Begun {
+            return;
+        }
+        let holder = user.map(Holder::new);
+        instance.user = Use::By(holder.clone());
+        let (uuid, node) = (instance.uuid, instance.node().to_owned());
+        if let Some(holder) = holder.as_ref().filter(|_| instance.stage == Stage::Registered) {
+            note(self.tree.set_client(uuid, &node, Some(&holder.text())));
+        }
+        self.tell_of_user(uuid, "opened", holder.as_ref());
+    }
+
+    /// The user of a device has left.
+    fn left(&mut self, lane: usize, id: EndpointId) {
+        let Some(instance) = self.at(lane, id) else { return };
+        let (uuid, node) = (instance.uuid, instance.node().to_owned());
+        let (stage, waited_for) = (instance.stage, instance.waited_for);
+        let user = std::mem::take(&mut instance.user);
+        if user == Use::Begun {
+            self.tell_of_user(uuid, "opened", None);
+        }
+        if stage == Stage::Registered {
+            note(self.tree.set_client(uuid, &node, None));
+            note(self.tree.set_open(uuid, &node, 0));
+        }
+        self.tell_of_user(uuid, "closed", user.holder());
+        if waited_for {
+            self.take_off(uuid);
+        }
+    }
+
+    /// A device has panicked, and is gone.
+    fn faulted(&mut self, lane: usize, id: EndpointId) {
+        let Some(instance) = self.at(lane, id) else { return };
+        let (uuid, was_off) = (instance.uuid, instance.off);
+        self.tell(uuid, "faulted", Map::new());
+        // One that is being taken off is found gone.
+        if !was_off {
+            self.released(uuid);
+        }
+    }
+
+    fn list(&self) -> Value {
+        let of_parent = |name: &str| {
+            let devices = self.instances.values();
+            let devices: Vec<_> =
+                devices.filter(|it| parent_of(it.definition.kind) == name).collect();
+            devices.into_iter().map(|it| (it.uuid, it.definition.kind, it.json()))
+        };
+        let parents = self.handle.parents().iter().map(|(name, _)| name);
+        dump(parents.flat_map(of_parent))
+    }
+
+    fn at(&mut self, lane: usize, id: EndpointId) -> Option<&mut Instance> {
+        let is_there = |place: &Place| place.lane == lane && place.id == id;
+        self.instances.values_mut().find(|it| it.place.as_ref().is_some_and(is_there))
+    }
+
+    /// Tells of a device.
+    fn tell(&self, uuid: Uuid, event: &'static str, more: Map<String, Value>) {
+        if let Some(instance) = self.instances.get(&uuid) {
+            let mut members = instance.members();
+            members.extend(more);
+            self.devices.events.tell(event, members);
+        }
+    }
+
+    fn tell_of_user(&self, uuid: Uuid, event: &'static str, holder: Option<&Holder>) {
+        let client = holder.map(Holder::json).into();
+        self.tell(uuid, event, Map::from_iter([("client".to_owned(), client)]));
+    }
+
+    /// Writes `available_instances` where it has changed.
+    fn say_available(&mut self) {
+        for (_, parent) in self.handle.parents().iter() {
+            for kind in parent.types() {
+                let free = parent.available_instances(kind);
+                if self.available.insert(kind.name, free) != Some(free) {
+                    note(self.tree.set_available(kind.name, free));
+                }
+            }
+        }
+    }
+}
+
+/// A device goes on without a file that says how it does.
+fn note(written: io::Result<()>) {
+    if let Err(error) = written {
+        log::warn!("the run directory is not up to date: {}", plain(&error));
+    }
+}
+
+fn not_written(error: &io::Error) -> Failure {
+    let errno = Errno::from_io_error(error).unwrap_or(Errno::INVAL);
+    Failure::new(errno, format!("the run directory cannot be written: {}", plain(error)))
+}
+
+/// What is left goes at once: whoever has ended the manager does not wait for guests.
+impl Drop for Manager {
+    fn drop(&mut self) {
+        for instance in self.instances.values() {
+            if let Some(Place { lane, id, .. }) = instance.place {
+                self.lanes.post(lane, move |event_loop| {
+                    if let Some(endpoint) = event_loop.remove(id) {
+                        endpoint.shut_down();
+                    }
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! The run directory: what a script can read of a manager's devices, as in sysfs. Files and nothing else.
+//!
+//! A directory or a file appears whole or not at all: it is made under [`STAGING`] and renamed. What goes, goes the same
+//! way back.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use uuid::Uuid;
+
+use crate::errors::plain;
+
+/// Bytes of a path that fit into a socket address in front of a NUL.
+const MAX_SOCKET_PATH: usize = 107;
+/// The longest path of a device's socket below the run directory.
+const LONGEST: &str = "/vfio/devices/vfio1048575";
+/// What a manager makes in its run directory, beside the lock and the control socket.
+const OURS: [&str; 4] = ["mdev_supported_types", "devices", "vfio", STAGING];
+/// Where things are before they are all there, and after they are not.
+const STAGING: &str = ".staging";
+/// Held for a manager's life. In it the manager's pid.
+const LOCK: &str = "lock";
+
+/// A run directory that is this process's own, until this is dropped: then nothing of it is left.
+#[derive(Debug)]
+pub struct Tree {
+    root: PathBuf,
+    lock: File,
+    /// It was not there before.
+    made: bool,
+    /// Of names in the staging directory.
+    next: u64,
+}
+
+/// Why there is no run directory.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeError {
+    #[error(
+        "EBUSY: {path} is the run directory of another manager (pid {pid}); stop that one, or use another directory"
+    )]
+    Busy { path: PathBuf, pid: String },
+    #[error(
+        "{path} is {length} bytes long; for the sockets in it a run directory has {most} at most, use a shorter one"
+    )]
+    TooLong { path: PathBuf, length: usize, most: usize },
+    #[error("{path} {what}; use another directory")]
+    Unsafe { path: PathBuf, what: &'static str },
+    #[error("{path} is there, and no manager has made it; move it away, or use another directory")]
+    NotOurs { path: PathBuf },
+    #[error("cannot use {path} as run directory: {why}")]
+    Io { path: PathBuf, why: String },
+}
+
+/// What a type's directory says.
+#[derive(Clone, Copy, Debug)]
+pub struct TypeText<'a> {
+    pub name: &'a str,
+    pub pretty_name: &'a str,
+    pub description: Option<&'a str>,
+    pub device_api: &'a str,
+}
+
+impl Tree {
+    /// Takes `path` as run directory, which is made if it is not there, and clears it of what an earlier manager left.
+    ///
+    /// # Errors
+    /// [`TreeError`]: somebody else can write there, another manager has it, something else is there.
+    pub fn open(path: &Path) -> Result<Self, TreeError> {
+        let failed = |path: &Path, error: &io::Error| {
+            let why = match error.kind() {
+                io::ErrorKind::NotFound => "there is no directory to make it in; make that".into(),
+                io::ErrorKind::PermissionDenied => "you may not; use another directory".into(),
+                io::ErrorKind::NotADirectory => "it is no directory; use another path".into(),
+                _ => format!("{}; use another directory", plain(error)),
+            };
+            TreeError::Io { path: path.into(), why }
+        };
+        let made = match DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(failed(path, &error)),
+        };
+        let root = path.canonicalize().map_err(|error| failed(path, &error))?;
+        let undo = |error| {
+            if made {
+                let _ = fs::remove_dir(&root);
+            }
+            error
+        };
+        check(&root).map_err(undo)?;
+        let lock = take(&root).map_err(|error| match error {
+            Taken::Busy(pid) => TreeError::Busy { path: root.clone(), pid },
+            Taken::NotOurs(path) => TreeError::NotOurs { path },
+            Taken::Io(error) => failed(&root, &error),
+        });
+        let tree = Self { lock: lock.map_err(undo)?, made, next: 0, root: root.clone() };
+        // From here on a failure takes it all away again.
+        let begin = || {
+            tree.clear()?;
+            for name in OURS {
+                private(&root.join(name))?;
+            }
+            private(&root.join("vfio/devices"))
+        };
+        begin().map_err(|error| failed(&root, &error))?;
+        Ok(tree)
+    }
+
+    /// Where the control socket belongs.
+    pub fn control(root: &Path) -> PathBuf {
+        root.join("control")
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where a node's socket belongs.
+    pub fn socket(&self, node: &str) -> PathBuf {
+        self.root.join("vfio/devices").join(node)
+    }
+
+    /// Says what a type is.
+    pub fn add_type(&mut self, text: TypeText<'_>, available: u32) -> io::Result<()> {
+        let directory = self.stage()?;
+        file(&directory.join("name"), text.pretty_name)?;
+        file(&directory.join("device_api"), text.device_api)?;
+        file(&directory.join("available_instances"), &available.to_string())?;
+        if let Some(description) = text.description {
+            file(&directory.join("description"), description)?;
+        }
+        fs::rename(directory, self.root.join("mdev_supported_types").join(text.name))
+    }
+
+    /// How many more devices of a type there can be.
+    pub fn set_available(&mut self, kind: &str, available: u32) -> io::Result<()> {
+        let place = self.root.join("mdev_supported_types").join(kind).join("available_instances");
+        self.replace(&place, &available.to_string())
+    }
+
+    /// A device that is about to be.
+    pub fn add(&mut self, uuid: Uuid, kind: &str, state: &str) -> io::Result<()> {
+        let directory = self.stage()?;
+        symlink(Path::new("../../mdev_supported_types").join(kind), directory.join("mdev_type"))?;
+        file(&directory.join("state"), state)?;
+        fs::rename(directory, self.device(uuid))
+    }
+
+    /// A device that can be opened, at the socket of `node`, from which on it has this state.
+    pub fn publish(&mut self, uuid: Uuid, node: &str, state: &str) -> io::Result<()> {
+        self.set_state(uuid, state)?;
+        let directory = self.stage()?;
+        let inner = directory.join(node);
+        private(&inner)?;
+        file(&inner.join("state"), state)?;
+        file(&inner.join("open_count"), "0")?;
+        let device = self.device(uuid);
+        fs::rename(directory, device.join("vfio-dev"))?;
+        symlink(Path::new("../../vfio/devices").join(node), device.join("socket"))
+    }
+
+    /// How often a device is open, and by whom.
+    pub fn set_open(&mut self, uuid: Uuid, node: &str, open_count: u32) -> io::Result<()> {
+        let place = self.device(uuid).join("vfio-dev").join(node);
+        self.replace(&place.join("open_count"), &open_count.to_string())
+    }
+
+    /// Who uses a device: `PID COMM`. With nobody the file goes.
+    pub fn set_client(&mut self, uuid: Uuid, node: &str, client: Option<&str>) -> io::Result<()> {
+        let place = self.device(uuid).join("vfio-dev").join(node).join("client");
+        match client {
+            Some(client) => self.replace(&place, client),
+            None => absent(fs::remove_file(place)),
+        }
+    }
+
+    pub fn set_state(&mut self, uuid: Uuid, state: &str) -> io::Result<()> {
+        let place = self.device(uuid).join("state");
+        self.replace(&place, state)
+    }
+
+    /// A device that cannot be opened any more. Its directory stays, with this state.
+    pub fn hide(&mut self, uuid: Uuid, state: &str) -> io::Result<()> {
+        let device = self.device(uuid);
+        absent(fs::remove_file(device.join("socket")))?;
+        self.discard(&device.join("vfio-dev"))?;
+        self.set_state(uuid, state)
+    }
+
+    /// A device that is no more.
+    pub fn remove(&mut self, uuid: Uuid) -> io::Result<()> {
+        let device = self.device(uuid);
+        self.discard(&device)
+    }
+
+    fn device(&self, uuid: Uuid) -> PathBuf {
+        self.root.join("devices").join(uuid.to_string())
+    }
+
+    /// A name in the staging directory that nothing has.
+    fn staged(&mut self) -> PathBuf {
+        self.next += 1;
+        self.root.join(STAGING).join(self.next.to_string())
+    }
+
+    /// A new directory there.
+    fn stage(&mut self) -> io::Result<PathBuf> {
+        let path = self.staged();
+        private(&path)?;
+        Ok(path)
+    }
+
+    fn replace(&mut self, place: &Path, text: &str) -> io::Result<()> {
+        let path = self.staged();
+        file(&path, text)?;
+        fs::rename(&path, place).inspect_err(|_| {
+            let _ = fs::remove_file(&path);
+        })
+    }
+
+    /// Takes a directory away, all of it in one moment.
+    fn discard(&mut self, place: &Path) -> io::Result<()> {
+        let path = self.staged();
+        match fs::rename(place, &path) {
+            Ok(()) => fs::remove_dir_all(path),
+            done => absent(done),
+        }
+    }
+
+    /// Takes away what managers make, and nothing else.
+    fn clear(&self) -> io::Result<()> {
+        OURS.iter().try_for_each(|name| absent(fs::remove_dir_all(self.root.join(name))))
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let cleared = self.clear().and_then(|()| {
+            // While it is locked: who waits for it sees that it is another one.
+            let found = fs::symlink_metadata(self.root.join(LOCK))?;
+            if is_same(&found, &self.lock.metadata()?) {
+                fs::remove_file(self.root.join(LOCK))?;
+            }
+            if self.made {
+                // It stays if somebody has put something there.
+                let _ = fs::remove_dir(&self.root);
+            }
+            Ok(())
+        });
+        if let Err(error) = cleared {
+            log::warn!("{} is not left as it was: {}", self.root.display(), plain(&error));
+        }
+    }
+}
+
+/// Whether nobody else can put anything there, and sockets in it can be reached.
+fn check(root: &Path) -> Result<(), TreeError> {
+    let path = || root.to_owned();
+    let io = |error: io::Error| TreeError::Io { path: path(), why: plain(&error) };
+    let found = fs::metadata(root).map_err(io)?;
+    if !found.is_dir() {
+        return Err(TreeError::Unsafe { path: path(), what: "is no directory" });
+    }
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        return Err(TreeError::Unsafe { path: path(), what: "belongs to somebody else" });
+    }
+    if found.permissions().mode() & 0o022 != 0 {
+        return Err(TreeError::Unsafe { path: path(), what: "can be written to by others" });
+    }
+    let (length, most) = (root.as_os_str().len(), MAX_SOCKET_PATH - LONGEST.len());
+    if length > most {
+        return Err(TreeError::TooLong { path: path(), length, most });
+    }
+    Ok(())
+}
+
+/// Why a lock was not had.
+enum Taken {
+    Busy(String),
+    NotOurs(PathBuf),
+    Io(io::Error),
+}
+
+/// Takes the lock of a run directory; one that has none must have nothing else of what managers make.
+fn take(root: &Path) -> Result<File, Taken> {
+    let path = root.join(LOCK);
+    loop {
+        let mut options = OpenOptions::new();
+        let nofollow = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+        options.read(true).write(true).mode(0o600).custom_flags(nofollow.bits().cast_signed());
+        let mut lock = match options.open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let strange = OURS.iter().map(|name| root.join(name));
+                let strange = strange.chain([Tree::control(root)]);
+                if let Some(path) = strange.into_iter().find(|it| it.symlink_metadata().is_ok()) {
+                    return Err(Taken::NotOurs(path));
+                }
+                match options.create_new(true).open(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                    made => made.map_err(Taken::Io)?,
+                }
+            }
+            found => found.map_err(Taken::Io)?,
+        };
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => (),
+            Err(Errno::WOULDBLOCK) => {
+                let mut pid = String::new();
+                let _ = lock.take(32).read_to_string(&mut pid);
+                let pid = pid.trim();
+                let is_pid = !pid.is_empty() && pid.bytes().all(|it| it.is_ascii_digit());
+                return Err(Taken::Busy(if is_pid { pid.into() } else { "unknown".into() }));
+            }
+            Err(errno) => return Err(Taken::Io(errno.into())),
+        }
+        // One that went while we waited for it locks nothing.
+        let is_it = fs::symlink_metadata(&path)
+            .and_then(|found| Ok(is_same(&found, &lock.metadata()?)))
+            .unwrap_or(false);
+        if is_it {
+            let write = || {
+                lock.set_len(0)?;
+                lock.rewind()?;
+                writeln!(lock, "{}", std::process::id())
+            };
+            let mut write = write;
+            write().map_err(Taken::Io)?;
+            return Ok(lock);
+        }
+    }
+}
+
+fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+fn private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+/// A file of one line.
+fn file(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(format!("{text}\n").as_bytes())
+}
+
+/// What is not there need not be taken away.
+fn absent(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests;

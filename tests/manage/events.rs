@@ -1,0 +1,99 @@
+//! What happens, as a stream.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::managed::{Managed, ONE, end, soon};
+use crate::vfio::Client;
+
+struct Stream {
+    child: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Stream {
+    /// Listens from here on.
+    fn begin(managed: &Managed, arguments: &[&str]) -> Self {
+        let mut child = managed.begin(&[&["events"], arguments].concat());
+        let mut stream = Self { lines: BufReader::new(child.stdout.take().unwrap()), child };
+        // It does not say when it begins: something that happens again and again does.
+        let (made, mut heard) = (managed.create(&["mdpy-vga"]), false);
+        let mut first = String::new();
+        std::thread::scope(|scope| {
+            let hearing = scope.spawn(|| stream.lines.read_line(&mut first).unwrap());
+            soon("it listens", || {
+                drop(Client::negotiated(&made.socket));
+                heard = hearing.is_finished();
+                heard
+            });
+        });
+        managed.remove(&made);
+        loop {
+            let line = stream.next();
+            if line.contains("released") {
+                return stream;
+            }
+        }
+    }
+
+    fn next(&mut self) -> String {
+        let mut line = String::new();
+        assert_ne!(self.lines.read_line(&mut line).unwrap(), 0, "it has ended");
+        line.trim_end().to_owned()
+    }
+}
+
+#[test]
+fn a_life_is_told_in_its_order() {
+    let managed = Managed::start();
+    let mut stream = Stream::begin(&managed, &["--json"]);
+    let made = managed.create(&["mtty-2", "--uuid", ONE]);
+    drop(Client::negotiated(&made.socket));
+    let mut next = || serde_json::from_str::<Value>(&stream.next()).unwrap();
+    let members = json!({ "uuid": ONE, "node": "vfio0", "type": "mtty-2" });
+    let mut expect = |event: &str| {
+        let found = next();
+        assert_eq!(found["event"], event, "{found}");
+        for (name, value) in members.as_object().unwrap() {
+            // It is not placed yet when it is made.
+            assert_eq!(&found[name], value, "{found}");
+        }
+        found
+    };
+    expect("created");
+    expect("registered");
+    let opened = expect("opened");
+    assert!(opened["client"].is_null() || opened["client"]["pid"] == std::process::id());
+    expect("closed");
+    let user = Client::negotiated(&made.socket);
+    let opened = expect("opened");
+    assert_eq!(opened["client"]["pid"], std::process::id());
+    assert!(opened["client"]["comm"].is_string(), "{opened}");
+    let removing = managed.begin(&["remove", ONE, "--force-after", "100ms"]);
+    expect("removed");
+    expect("request");
+    expect("forced");
+    let closed = expect("closed");
+    assert_eq!(closed["client"]["pid"], std::process::id());
+    expect("released");
+    end(removing).ok();
+    drop(user);
+}
+
+#[test]
+fn lines_for_people_name_the_device_and_end_with_the_server() {
+    let mut managed = Managed::start();
+    let mut stream = Stream::begin(&managed, &[]);
+    let made = managed.create(&["mtty-1", "--uuid", ONE]);
+    assert_eq!(stream.next(), format!("created {ONE} vfio0 mtty-1"));
+    assert_eq!(stream.next(), format!("registered {ONE} vfio0 mtty-1"));
+    let _user = Client::negotiated(&made.socket);
+    let line = stream.next();
+    let start = format!("opened {ONE} vfio0 mtty-1 by pid {} ", std::process::id());
+    assert!(line.starts_with(&start), "{line}");
+    managed.finish(Signal::TERM);
+    assert!(stream.child.wait().unwrap().success());
+}

@@ -1,0 +1,17 @@
+//! A manager as its users meet it: devices that come and go at run time, and the files that say how they do.
+#![cfg(test)]
+
+#[path = "../common/managed.rs"]
+mod managed;
+#[path = "../../crates/vfio-user-server/tests/common/client.rs"]
+mod vfio;
+
+mod capacity;
+mod config;
+mod crash;
+mod documents;
+mod events;
+mod life;
+mod order;
+mod refusals;
+mod use_of;
