@@ -27,6 +27,8 @@ pub use verbs::comm;
 
 /// Connections at one time.
 const MOST: usize = 16;
+/// With a manager: each remove that waits is one.
+const MOST_OF_MANAGER: usize = 256;
 /// How long the listener rests when this process can open no more descriptors.
 const REST: Duration = Duration::from_millis(100);
 
@@ -69,10 +71,11 @@ impl Drop for Control {
 fn accept_all(listener: &Listener, stop: &OwnedFd, devices: &Arc<Devices>) {
     // As many others hold it as there are connections.
     let open = Arc::new(());
+    let most = if devices.manager().is_ok() { MOST_OF_MANAGER } else { MOST };
     while !waits(&[listener], stop, None) {
         match listener.accept() {
-            Ok(Some(stream)) if Arc::strong_count(&open) > MOST => {
-                connection::refuse(&stream);
+            Ok(Some(stream)) if Arc::strong_count(&open) > most => {
+                connection::refuse(&stream, most);
                 // What it sent along may keep waiting whoever closes it.
                 closer::close_elsewhere(stream.into());
             }
