@@ -245,7 +245,8 @@ fn is_socket(path: &Path) -> bool {
 fn why(path: &Path, errno: Errno) -> String {
     match errno {
         Errno::NOENT | Errno::NOTDIR => {
-            "there is none; has the server been started, with --control-path?".into()
+            "there is none; has the server been started, with --control-path (manage: --run-dir)?"
+                .into()
         }
         Errno::CONNREFUSED if is_socket(path) => {
             "nobody listens there any more; start the server again".into()

@@ -14,7 +14,7 @@ use vfio_device::Errno;
 use super::devices::Devices;
 use super::events::{Heard, Listening};
 use super::reply::{self, Answer, Failure};
-use super::{MOST, verbs};
+use super::verbs;
 
 /// Bytes of a request, its line end included.
 const MAX_LINE: usize = 64 << 10;
@@ -79,8 +79,8 @@ fn answer(
 }
 
 /// Tells one client too many, without waiting for it.
-pub fn refuse(stream: &UnixStream) {
-    let why = format!("{MOST} connections are open already; try again when one has ended");
+pub fn refuse(stream: &UnixStream, most: usize) {
+    let why = format!("{most} connections are open already; try again when one has ended");
     tell(stream, &Failure::new(Errno::AGAIN, why));
 }
 

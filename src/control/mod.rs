@@ -30,6 +30,8 @@ use crate::peers::{Gate, Stranger};
 
 /// Connections at one time.
 const MOST: usize = 16;
+/// With a manager: each remove that waits is one.
+const MOST_OF_MANAGER: usize = 256;
 /// How long the listener rests when this process can open no more descriptors.
 const REST: Duration = Duration::from_millis(100);
 
@@ -82,6 +84,7 @@ impl Drop for Control {
 fn accept_all(listener: &Listener, mut gate: Gate, stop: &OwnedFd, devices: &Arc<Devices>) {
     // As many others hold it as there are connections.
     let open = Arc::new(());
+    let most = if devices.manager().is_ok() { MOST_OF_MANAGER } else { MOST };
     while !waits(&[listener], stop, None) {
         match listener.accept() {
             Ok(Some(stream)) => {
@@ -91,8 +94,8 @@ fn accept_all(listener: &Listener, mut gate: Gate, stop: &OwnedFd, devices: &Arc
                     closer::close_elsewhere(stream.into());
                     continue;
                 }
-                if Arc::strong_count(&open) > MOST {
-                    connection::refuse(&stream);
+                if Arc::strong_count(&open) > most {
+                    connection::refuse(&stream, most);
                     closer::close_elsewhere(stream.into());
                     continue;
                 }

@@ -10,6 +10,7 @@ use vfio_device::Unregister;
 use vfio_user_server::{EndpointId, User};
 
 use super::definitions::Definition;
+use crate::control::client::printable;
 use crate::control::{Failure, comm};
 use crate::serial::Ringer;
 
@@ -75,7 +76,7 @@ pub struct Holder {
 
 impl Holder {
     pub fn new(user: User) -> Self {
-        Self { pid: user.pid, comm: user.pid.and_then(comm) }
+        Self { pid: user.pid, comm: user.pid.and_then(comm).as_deref().map(printable) }
     }
 
     /// `PID COMM`, as far as that can be seen from here.

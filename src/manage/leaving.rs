@@ -7,7 +7,7 @@ use uuid::Uuid;
 use vfio_device::{Errno, Unregister};
 use vfio_user_server::Endpoint;
 
-use super::instance::{Hidden, Holder, ROUND, Stage, Waiter};
+use super::instance::{Hidden, Holder, Instance, ROUND, Stage, Waiter};
 use super::{Manager, note};
 use crate::control::Failure;
 
@@ -58,6 +58,11 @@ impl Manager {
 
     /// It is hidden; it may have a user still.
     fn hidden(&mut self, uuid: Uuid, hidden: Hidden) {
+        let is_it = |it: &Instance| it.stage == Stage::Unregistering && !it.off;
+        // It may have panicked meanwhile, and this UUID be another device's.
+        if !self.instances.get(&uuid).is_some_and(is_it) {
+            return;
+        }
         self.tell(uuid, "removed", Map::new());
         if hidden.unregister != Some(Unregister::InUse) {
             return self.take_off(uuid);
@@ -125,7 +130,9 @@ impl Manager {
                 if let Some(endpoint) = endpoint {
                     endpoint.shut_down();
                 }
-                manager.released(uuid);
+                if manager.instances.get(&uuid).is_some_and(|it| it.off) {
+                    manager.released(uuid);
+                }
             });
         });
     }

@@ -341,3 +341,6 @@ impl Drop for Manager {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,13 @@
 //! What happens, as a stream.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStdout};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::managed::{Managed, ONE, end, soon};
+use crate::managed::{Managed, ONE, end, program, soon};
 use crate::vfio::Client;
 
 struct Stream {
@@ -96,4 +97,34 @@ fn lines_for_people_name_the_device_and_end_with_the_server() {
     assert!(line.starts_with(&start), "{line}");
     managed.finish(Signal::TERM);
     assert!(stream.child.wait().unwrap().success());
+}
+
+#[test]
+fn a_server_of_one_device_tells_of_its_clients() {
+    let directory = tempfile::tempdir().unwrap();
+    let (socket, control) = (directory.path().join("socket"), directory.path().join("control"));
+    let mut server = program()
+        .args(["--log-level", "warn", "serve", "mtty-1", "--socket-path"])
+        .arg(&socket)
+        .arg("--control-path")
+        .arg(&control)
+        .spawn()
+        .unwrap();
+    soon("it listens", || UnixStream::connect(&control).is_ok());
+    let mut stream = BufReader::new(UnixStream::connect(&control).unwrap());
+    let mut next = |line: &str| {
+        writeln!(stream.get_mut(), "{line}").unwrap();
+        let mut answer = String::new();
+        stream.read_line(&mut answer).unwrap();
+        serde_json::from_str::<Value>(&answer).unwrap()
+    };
+    assert_eq!(next(r#"{"id":1,"verb":"events"}"#), json!({ "id": 1, "ok": {} }));
+    drop(Client::negotiated(&socket));
+    // What is said meanwhile is not answered.
+    for event in ["opened", "closed"] {
+        let told = next(r#"{"verb":"info"}"#);
+        assert_eq!((&told["event"], &told["node"]), (&json!(event), &json!("vfio0")), "{told}");
+    }
+    server.kill().unwrap();
+    server.wait().unwrap();
 }

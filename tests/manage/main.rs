@@ -11,6 +11,7 @@ mod config;
 mod crash;
 mod documents;
 mod events;
+mod guests;
 mod life;
 mod order;
 mod refusals;

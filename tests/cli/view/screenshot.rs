@@ -65,8 +65,14 @@ fn where_no_control_socket_answers_it_says_so_and_how_to_go_on() {
     // It may linger in a process that another test has forked and that has not called exec yet.
     soon("nobody listens", || std::os::unix::net::UnixStream::connect(at("stale")).is_err());
     for (path, words) in [
-        (at("none"), "there is none; has the server been started, with --control-path?"),
-        (at("file/x"), "there is none; has the server been started, with --control-path?"),
+        (
+            at("none"),
+            "there is none; has the server been started, with --control-path (manage: --run-dir)?",
+        ),
+        (
+            at("file/x"),
+            "there is none; has the server been started, with --control-path (manage: --run-dir)?",
+        ),
         (at("file"), "it is something else; name the one that was given to --control-path"),
         (at("datagram"), "it is something else; name the one that was given to --control-path"),
         (at("stale"), "nobody listens there any more; start the server again"),

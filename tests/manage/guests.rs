@@ -1,0 +1,110 @@
+//! Guests whose devices are managed; and docs/manage.md, pasted.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use guest_kit::{Error, Guest, Tools, vfio_user_device};
+
+use crate::managed::{Managed, Said, end, soon};
+
+const SOON: Duration = Duration::from_secs(120);
+
+/// The blocks of docs/manage.md that are to be pasted into a shell.
+fn blocks() -> Vec<String> {
+    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/manage.md")).unwrap();
+    let blocks = text.split("\n```sh\n").skip(1);
+    blocks.map(|block| block.split("\n```").next().unwrap().to_owned()).collect()
+}
+
+/// A shell into which lines are pasted, one that has `mdev-user`, and a QEMU that only shows what it is given.
+struct Shell {
+    programs: tempfile::TempDir,
+    variables: String,
+}
+
+impl Shell {
+    fn new(managed: &Managed) -> Self {
+        let programs = tempfile::tempdir().unwrap();
+        symlink(env!("CARGO_BIN_EXE_mdev-user"), programs.path().join("mdev-user")).unwrap();
+        // Made by a process of its own: while a file is open for writing, in whatever process, it cannot be run.
+        let script = r#"printf '%s\n' '#!/bin/sh' 'printf "%s\n" "$@"' > "$0"; chmod +x "$0""#;
+        let qemu = programs.path().join("qemu-system-x86_64");
+        assert!(Command::new("/bin/sh").args(["-c", script]).arg(qemu).status().unwrap().success());
+        Self { programs, variables: format!("DIR='{}'", managed.run_dir().display()) }
+    }
+
+    fn begin(&self, lines: &str) -> std::process::Child {
+        let script = format!("set -e\n{}\n{lines}", self.variables);
+        let path = format!("{}:/usr/bin:/bin", self.programs.path().display());
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", &script]).env("PATH", path).stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    #[track_caller]
+    fn paste(&self, lines: &str) -> Said {
+        end(self.begin(lines))
+    }
+}
+
+#[test]
+fn manage_md_goes_from_nothing_to_a_guest_and_back() {
+    let blocks = blocks();
+    let [manager, types, device, guest, look, remove, force, config] = &blocks[..] else {
+        panic!("{blocks:?}")
+    };
+    // That is what the test does.
+    assert_eq!(manager.lines().last().unwrap(), "mdev-user manage --run-dir $DIR");
+    let managed = Managed::start();
+    let mut shell = Shell::new(&managed);
+    let out = shell.paste(types).ok();
+    assert!(out.starts_with("TYPE ") && out.ends_with("\n12\n"), "{out}");
+    let out = shell.paste(&format!("{device}\necho \"uuid='$uuid' socket='$socket'\"")).ok();
+    assert!(out.contains(" mtty mtty-2 manual vfio0 registered\n"), "{out}");
+    shell.variables += &format!("\n{}", out.lines().last().unwrap());
+    let out = shell.paste(guest).ok();
+    let argument = out.lines().last().unwrap();
+
+    let tools = Tools::prepare().unwrap();
+    let mut guest = Guest::builder(&tools).device(argument).boot().unwrap();
+    guest.check("echo hello > /dev/ttyS1", SOON).unwrap();
+    let out = shell.paste(look).ok();
+    assert!(out.starts_with(&format!("{} ", guest.pid())), "{out}");
+    assert!(out.contains("open count 1") && out.ends_with("\nhello\n"), "{out}");
+
+    let removing = shell.begin(remove);
+    soon("it is hidden", || !managed.path("vfio/devices/vfio0").exists());
+    // The guest goes on with what it has.
+    guest.check("echo again > /dev/ttyS1", SOON).unwrap();
+    guest.power_off(SOON).unwrap();
+    drop(guest);
+    end(removing).ok();
+    assert_eq!(managed.available("mtty-2"), 12);
+    assert_eq!(force, &remove.replace("$DIR ", "$DIR --force-after 10s "));
+    assert_eq!(
+        config,
+        &format!("{} --config devices.json --save", manager.lines().last().unwrap())
+    );
+}
+
+#[test]
+fn a_guest_whose_manager_is_killed_has_an_error_and_no_hang() {
+    let managed = Managed::start();
+    let made = managed.create(&["mtty-1"]);
+    let tools = Tools::prepare().unwrap();
+    let mut guest = Guest::builder(&tools).device(&vfio_user_device(&made.socket)).boot().unwrap();
+    guest.check("stty -F /dev/ttyS1 raw -echo && echo hello > /dev/ttyS1", SOON).unwrap();
+    let _directory = managed.kill();
+    // The driver finds that the port's registers are not there any more, and the guest goes on; or QEMU ends, which 11.1
+    // can do when the guest is busy with the device at that moment.
+    match guest.run("stty -F /dev/ttyS1 9600; cat /proc/tty/driver/serial", SOON) {
+        Ok(output) => {
+            assert!(output.text.contains("Input/output error"), "{}", output.text);
+            guest.check("echo alive", SOON).unwrap();
+        }
+        Err(error) => assert!(matches!(error, Error::QemuEnded { .. }), "{error}"),
+    }
+    guest.kill();
+}
