@@ -14,7 +14,7 @@ pub struct Socket {
     pub socket_path: Option<PathBuf>,
 
     /// Use the open file descriptor N: a listening UNIX stream socket, or one that a client is connected to already
-    /// (the program then ends with that client)
+    /// (the program then ends with that client). What systemd hands over by LISTEN_FDS needs no option
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = descriptor)]
     pub fd: Option<RawFd>,
 }
