@@ -2,7 +2,8 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -13,13 +14,16 @@ use super::wire::Wire;
 /// How long a wire may take to answer. It answers between two accesses of a guest.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Orders that wait, at most: one for each connection to a control socket.
+const MOST_ORDERS: usize = 64;
+
 /// Something to do for a wire.
 type Order = Box<dyn FnOnce(&mut Wire) + Send>;
 
 /// A port of a card that is on some loop.
 #[derive(Clone)]
 pub struct Port {
-    orders: Sender<Order>,
+    orders: SyncSender<Order>,
     wake: Arc<OwnedFd>,
     place: Option<String>,
 }
@@ -55,16 +59,30 @@ impl Port {
         what: impl FnOnce(&mut Wire) -> T + Send + 'static,
     ) -> Result<T, Unheard> {
         let (sender, receiver) = sync_channel(1);
+        // By the wire, which does it, or by us, who do not wait any longer: whoever is first.
+        let taken = Arc::new(AtomicBool::new(false));
+        let ours = Arc::clone(&taken);
         let order = Box::new(move |wire: &mut Wire| {
-            let _ = sender.try_send(what(wire));
+            if !taken.swap(true, Ordering::AcqRel) {
+                let _ = sender.try_send(what(wire));
+            }
         });
-        self.orders.send(order).map_err(|_| Unheard::Gone)?;
+        self.orders.try_send(order).map_err(|error| match error {
+            TrySendError::Disconnected(_) => Unheard::Gone,
+            // It has not come to those that wait either.
+            TrySendError::Full(_) => Unheard::Late(PATIENCE),
+        })?;
         #[expect(clippy::host_endian_bytes, reason = "an eventfd counts in host order")]
         let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
-        receiver.recv_timeout(PATIENCE).map_err(|error| match error {
-            RecvTimeoutError::Disconnected => Unheard::Gone,
-            RecvTimeoutError::Timeout => Unheard::Late(PATIENCE),
-        })
+        match receiver.recv_timeout(PATIENCE) {
+            Ok(answer) => Ok(answer),
+            Err(RecvTimeoutError::Disconnected) => Err(Unheard::Gone),
+            Err(RecvTimeoutError::Timeout) if !ours.swap(true, Ordering::AcqRel) => {
+                Err(Unheard::Late(PATIENCE))
+            }
+            // It is at it.
+            Err(RecvTimeoutError::Timeout) => receiver.recv().map_err(|_| Unheard::Gone),
+        }
     }
 }
 
@@ -91,8 +109,25 @@ impl Orders {
 }
 
 pub(super) fn pair() -> io::Result<(Port, Orders)> {
-    let (sender, orders) = channel();
+    let (sender, orders) = sync_channel(MOST_ORDERS);
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
     let port = Port { orders: sender, wake: Arc::clone(&wake), place: None };
     Ok((port, Orders { orders, wake }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_waits_for_any_more_is_not_done() {
+        let (port, orders) = pair().unwrap();
+        let asking = thread::spawn(move || port.ask(|_| panic!("it is done too late")));
+        assert_eq!(asking.join().unwrap(), Err::<(), _>(Unheard::Late(PATIENCE)));
+        let (_port, unused) = pair().unwrap();
+        let mut wire = Wire::open("null".into(), &"null".parse().unwrap(), false, unused).unwrap();
+        orders.next().unwrap()(&mut wire);
+    }
 }

@@ -24,20 +24,30 @@ const TIMER: u32 = host::id(0, host::REST);
 #[derive(Debug)]
 pub(crate) struct Feed {
     left: u32,
+    /// When the first was received.
     since: Instant,
+    /// Since when no port interrupts.
+    quiet: Option<Instant>,
     /// The rest has begun.
     rests: bool,
 }
 
 impl Feed {
     pub fn new() -> Self {
-        Self { left: MEAL, since: Instant::now(), rests: false }
+        Self { left: MEAL, since: Instant::now(), quiet: None, rests: false }
     }
 
     /// Takes a character from `line`, if there is to be one.
     pub fn take<T>(&mut self, line: impl FnOnce() -> Option<T>) -> Option<T> {
+        if !self.rests && self.quiet.is_some_and(|since| since.elapsed() >= REST) {
+            // The driver has had its rest.
+            *self = Self::new();
+        }
         let left = self.left.checked_sub(1)?;
         let taken = line()?;
+        if self.left == MEAL {
+            self.since = Instant::now();
+        }
         self.left = left;
         Some(taken)
     }
@@ -45,6 +55,7 @@ impl Feed {
     /// After each access or event: when enough has been taken, the driver finds the receivers empty, and has its rest.
     /// [`new`](Self::new) follows when its timer has run out.
     pub fn settle(&mut self, interrupts: bool, timers: &mut Timers) {
+        self.quiet = (!interrupts).then(|| self.quiet.unwrap_or_else(Instant::now));
         if self.left != 0 || self.rests {
             return;
         }

@@ -186,7 +186,7 @@ impl Uart {
     }
 
     /// Whether a driver is at work on INTx: it has read IIR, and will again until there is no source left. So do all that
-    /// are known.
+    /// are known, unless they close the port.
     pub fn in_service(&self) -> bool {
         self.in_service
     }
@@ -255,6 +255,7 @@ impl Uart {
     fn write_ier(&mut self, value: u8) {
         let risen = value & !self.ier;
         self.ier = value & ier::MASK;
+        self.in_service &= self.ier != 0;
         if risen & ier::ETBEI != 0 && self.thr.is_empty() {
             self.thr_empty = true;
         }
@@ -288,6 +289,7 @@ impl Uart {
     fn write_mcr(&mut self, value: u8, line: &mut dyn Line) {
         self.look_at_modem(line);
         self.mcr = value & mcr::MASK;
+        self.in_service &= self.out2();
         self.look_at_modem(line);
         self.settle(line);
     }

@@ -369,7 +369,7 @@ impl Device {
     fn unmask_signalled(&mut self, id: SourceId, index: u32, vector: u32) {
         let Some(fd) = self.cx.sources.get(id) else { return };
         match eventfd::take(fd) {
-            Ok(true) => self.cx.irqs.unmask(index, vector),
+            Ok(true) => self.cx.irqs.unmask_by_eventfd(index, vector),
             Ok(false) => (),
             Err(_) => self.cx.sources.remove(id),
         }

@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use vfio_device::{IrqAction, IrqData};
 
@@ -152,6 +153,25 @@ fn a_host_without_end_gives_the_driver_a_rest_after_256_characters_of_both_ports
     }
     assert_eq!(rounds, 8);
     assert!(received.iter().all(|it| *it == data(1000)));
+}
+
+#[test]
+fn a_host_that_has_been_silent_owes_the_driver_no_rest() {
+    let far = far();
+    far.with(|it| it.outruns = true);
+    let mut driver = Driver::new(far.boxed());
+    for piece in data(2000).chunks(200) {
+        far.arrive(piece.iter().copied());
+        driver.wake(Interest::READ);
+        assert_eq!(driver.card.fired(INTX, 0), 1);
+        driver.handle();
+        let none = IrqData::<std::array::IntoIter<OwnedFd, 0>>::None;
+        driver.card.device().set_irqs(INTX, IrqAction::Unmask, 0..1, none).unwrap();
+        // No timer was needed for any of it.
+        assert_eq!(driver.received.len() % 200, 0);
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(driver.received == data(2000));
 }
 
 #[test]

@@ -32,14 +32,17 @@ pub(crate) struct Holdoff {
     put_off: u32,
     /// The guest has accessed the device since `due` was set.
     at_work: bool,
-    /// The guest is known to look for what holds before it is done.
+    /// The device says that the guest will look for what holds before it is done.
     in_service: bool,
+    /// It has been seen to be done nonetheless.
+    is_done: bool,
 }
 
 impl Holdoff {
     /// The level has fallen.
     pub(crate) fn fallen(&mut self) {
-        *self = Self { in_service: self.in_service, ..Self::default() };
+        let Self { in_service, is_done, .. } = *self;
+        *self = Self { in_service, is_done, ..Self::default() };
     }
 
     /// Nothing is known of the guest any more.
@@ -49,16 +52,32 @@ impl Holdoff {
 
     /// The level has risen. Returns whether INTx fires at once.
     pub(crate) fn risen(&mut self) -> bool {
-        if self.in_service {
+        let waits = self.will_look();
+        if waits {
             self.wait();
         }
-        !self.in_service
+        !waits
+    }
+
+    fn will_look(&self) -> bool {
+        self.in_service && !self.is_done
+    }
+
+    /// The device says whether the guest will look. Returns whether it has just ceased to.
+    fn serves(&mut self, in_service: bool) -> bool {
+        self.is_done &= in_service;
+        std::mem::replace(&mut self.in_service, in_service) && !in_service
+    }
+
+    /// The guest's handler has ended, whatever the device says.
+    fn done(&mut self) {
+        self.is_done = self.in_service;
     }
 
     /// The client unmasks while the level holds. Returns whether INTx fires at once.
     pub(crate) fn unmasked(&mut self) -> bool {
         self.unmasks = self.unmasks.saturating_add(1);
-        let at_once = self.unmasks <= AT_ONCE && !self.in_service;
+        let at_once = self.unmasks <= AT_ONCE && !self.will_look();
         if !at_once {
             self.wait();
         }
@@ -87,9 +106,12 @@ impl Holdoff {
             return false;
         }
         self.put_off += 1;
-        let most = if self.in_service { MOST_PAUSES_IN_SERVICE } else { MOST_PAUSES };
+        let most = if self.will_look() { MOST_PAUSES_IN_SERVICE } else { MOST_PAUSES };
         let fires = !std::mem::take(&mut self.at_work) || self.put_off >= most;
         self.due = if fires { None } else { Some(now + PAUSE) };
+        if fires {
+            self.done();
+        }
         fires
     }
 }
@@ -100,9 +122,10 @@ impl Irqs {
     /// at once if the level still holds.
     ///
     /// A hint of the device's, made from what a guest's driver is known to do. If one does otherwise, INTx is signalled all
-    /// the same: half a millisecond after its last access, or 32 ms late if its accesses do not end.
+    /// the same, half a millisecond after its last access, or 32 ms late if its accesses do not end; and is then signalled
+    /// as if nothing had been said, until it has been said that INTx is not in service.
     pub fn set_in_service(&mut self, in_service: bool) {
-        let ends = std::mem::replace(&mut self.holdoff.in_service, in_service) && !in_service;
+        let ends = self.holdoff.serves(in_service);
         if ends && self.is_pci && self.holdoff.due().is_some() {
             self.holdoff.fallen();
             self.deliver(INTX, 0, false);
@@ -121,6 +144,14 @@ impl Irqs {
         } else if let Some(it) = self.vector(index, vector) {
             it.automasked = false;
         }
+    }
+
+    /// Lets a vector through again, on the word of one who has seen the guest's handler end: KVM, by eventfd.
+    pub(crate) fn unmask_by_eventfd(&mut self, index: u32, vector: u32) {
+        if self.is_intx(index) {
+            self.holdoff.done();
+        }
+        self.unmask(index, vector);
     }
 
     /// Fires INTx if it waited for a pause and this is one.
@@ -193,7 +224,21 @@ mod tests {
         });
         assert_eq!(turns, Some(64));
         holdoff.fallen();
-        assert!(!holdoff.risen(), "as long as it is in service");
+        assert!(holdoff.risen(), "it was not to be relied on");
+        assert!(!holdoff.serves(true));
+        assert!(holdoff.risen(), "nothing else has been said");
+        assert!(holdoff.serves(false));
+        assert!(!holdoff.serves(true));
+        assert!(!holdoff.risen());
+    }
+
+    #[test]
+    fn as_long_as_it_is_in_service_it_waits_each_time_that_the_level_rises() {
+        let mut holdoff = Holdoff { in_service: true, ..Holdoff::default() };
+        for _ in 0..3 {
+            assert!(!holdoff.risen());
+            holdoff.fallen();
+        }
         holdoff.reset();
         assert!(holdoff.risen());
     }
