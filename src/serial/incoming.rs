@@ -118,3 +118,22 @@ impl Incoming {
         self.end - self.at.min(self.end) + pieces.sum::<usize>()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_break_is_looked_for_more_without_being_told() {
+        let mut incoming = Incoming::new();
+        let mut empty = Chardev::open(&"null".parse().unwrap()).unwrap();
+        incoming.not_dry();
+        incoming.read(&mut empty);
+        assert!(!incoming.must_look());
+        // A read ends at a break, with nothing if there is nothing in front of it.
+        incoming.push_break();
+        assert!(!incoming.must_look());
+        assert_eq!(incoming.next(), Some(Character::BREAK));
+        assert!(incoming.must_look());
+    }
+}

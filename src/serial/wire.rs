@@ -389,3 +389,6 @@ pub fn errors(word: &str) -> Option<u8> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

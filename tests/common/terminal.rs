@@ -33,8 +33,10 @@ impl Terminal {
              echo status $?; echo after $(stty -g)",
             pid.display()
         );
-        let mut script = Command::new("script");
-        script.args(["-qefc", &session, "/dev/null"]).env("SHELL", "/bin/sh");
+        // Under `nohup` it would be ignored by all of them: what a test sends, and what ends the program with its terminal.
+        let mut script = Command::new("env");
+        script.args(["--default-signal=HUP", "script", "-qefc", &session, "/dev/null"]);
+        script.env("SHELL", "/bin/sh");
         let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (keyboard, screen) = (script.stdin.take().unwrap(), script.stdout.take().unwrap());
         Self { directory, keyboard, screen, shown: Vec::new(), script }

@@ -143,6 +143,8 @@ fn a_client_that_does_not_read_stops_the_transmitter_and_loses_nothing() {
         assert!(sent < bytes.len(), "nobody stops it");
         card.read(0, LSR) & THRE == 0 && card.read(0, crate::card::MSR) & crate::card::CTS == 0
     });
+    let pending = card.info(0)["bytes_pending"].as_u64().unwrap();
+    assert!((1..=4096).contains(&pending), "{pending} pending");
     let before = take(&mut peer, 100_000.min(sent - 100));
     assert_eq!(before, bytes[..before.len()]);
     card.soon("it goes on", |card| card.read(0, LSR) & THRE != 0);

@@ -57,6 +57,33 @@ fn the_escape_leaves_and_the_terminal_is_as_before_but_ctrl_c_is_the_guests() {
 }
 
 #[test]
+fn breaks_that_are_typed_keep_their_place_among_the_bytes() {
+    let mut terminal = serve();
+    let mut guest = Client::negotiated(&terminal.path("socket"));
+    guest.write(0, 3, &[3]); // LCR: 8N1
+    guest.write(0, 4, &[3]); // MCR: DTR, RTS
+    let deadline = Instant::now() + PATIENCE;
+    // The receiver takes one after the other, and all that there is.
+    for fifos in [0, 1] {
+        guest.write(0, 2, &[fifos]);
+        terminal.type_(b"a\x01bc\x01b\x01bde");
+        let mut received = Vec::new();
+        while received.len() < 7 {
+            assert!(Instant::now() < deadline, "nothing more arrives: {received:x?}");
+            let status = guest.read(0, 5, 1)[0];
+            if status & 1 != 0 {
+                received.push((status & 0x1e, guest.read(0, 0, 1)[0]));
+            }
+        }
+        let (byte, a_break) = (|byte| (0, byte), (0x18, 0));
+        let expected = [byte(b'a'), a_break, byte(b'c'), a_break, a_break, byte(b'd'), byte(b'e')];
+        assert_eq!(received, expected, "FCR {fifos}");
+    }
+    drop(guest);
+    terminal.ends("0");
+}
+
+#[test]
 fn the_terminal_is_as_before_after_each_signal() {
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let mut terminal = serve();

@@ -7,7 +7,7 @@ use rustix::event::epoll::EventFlags;
 
 use crate::end::{End, Events, File, Null, Pipe, Pty, Sent, Stdio, Stream, Wants};
 use crate::history::History;
-use crate::log_file::LogFile;
+use crate::log_file::{LOG, LogFile};
 use crate::poller::Poller;
 use crate::spec::{Backend, Role, Spec};
 use crate::{Event, OpenError};
@@ -83,7 +83,7 @@ impl Chardev {
             Backend::Pipe { path } => Box::new(Pipe::open(path, &poller)?),
         };
         // Last, as it may empty a file.
-        let log = spec.log.as_ref().map(LogFile::open).transpose()?;
+        let log = spec.log.as_ref().map(|log| LogFile::open(log, &poller)).transpose()?;
         let mut events = Events::default();
         if end.is_connected() {
             events.push(Event::Connected);
@@ -227,6 +227,10 @@ impl Chardev {
 
     fn turn_at(&mut self, happened: &[(u64, EventFlags)], now: Instant) {
         for (key, flags) in happened {
+            if *key == LOG {
+                self.log.iter_mut().for_each(LogFile::go_on);
+                continue;
+            }
             if flags.contains(EventFlags::OUT) {
                 self.offer();
             }

@@ -1,22 +1,26 @@
 //! A copy of what the guest sends.
 
-use std::fs::File;
 use std::time::SystemTime;
 
+use rustix::event::epoll::EventFlags;
 use rustix::io::{Errno, write};
 
+use crate::poller::{Poller, Watched};
 use crate::socket_path::plain;
 use crate::spec::LogSpec;
 use crate::{OpenError, clock, files};
 
 /// Bytes that are held for a file that takes no more for now.
 const MAX_HELD: usize = 64 << 10;
+/// Its key in the poller, where an end has the low ones.
+pub(crate) const LOG: u64 = u64::MAX;
 
 /// The copy. It never holds the stream up: what it cannot take is counted.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     name: String,
-    file: File,
+    /// Watched while something is held.
+    file: Watched,
     timestamp: bool,
     begins_line: bool,
     /// What a FIFO or a terminal had no room for.
@@ -25,10 +29,11 @@ pub(crate) struct LogFile {
 }
 
 impl LogFile {
-    pub(crate) fn open(spec: &LogSpec) -> Result<Self, OpenError> {
+    pub(crate) fn open(spec: &LogSpec, poller: &Poller) -> Result<Self, OpenError> {
+        let file = files::create(&spec.path, spec.append, "logappend")?;
         Ok(Self {
             name: spec.path.display().to_string(),
-            file: files::create(&spec.path, spec.append, "logappend")?,
+            file: Watched::new(file.into(), LOG, poller),
             timestamp: spec.timestamp,
             begins_line: true,
             held: Vec::new(),
@@ -62,16 +67,25 @@ impl LogFile {
     }
 
     fn put(&mut self, bytes: &[u8]) {
-        if self.held.is_empty() {
-            let rest = self.drain(bytes);
-            self.hold(rest);
-        } else {
-            let held = std::mem::take(&mut self.held);
-            let rest = self.drain(&held);
-            self.hold(rest);
-            let rest = if self.held.is_empty() { self.drain(bytes) } else { bytes };
-            self.hold(rest);
+        if !self.held.is_empty() {
+            self.go_on();
         }
+        let rest = if self.held.is_empty() { self.drain(bytes) } else { bytes };
+        self.hold(rest);
+        self.watch();
+    }
+
+    /// There may be room for what is held: the guest may have said its last.
+    pub(crate) fn go_on(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        let rest = self.drain(&held);
+        self.hold(rest);
+        self.watch();
+    }
+
+    fn watch(&mut self) {
+        let holds = !self.held.is_empty();
+        self.file.watch(if holds { EventFlags::OUT } else { EventFlags::empty() });
     }
 
     /// Writes what the file takes, and answers what it may take later.

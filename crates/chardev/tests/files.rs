@@ -6,6 +6,7 @@ mod support;
 use std::fs::{self, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use chardev::Event::{Connected, Disconnected};
@@ -187,6 +188,34 @@ fn the_log_has_all_that_was_sent_also_with_nobody_there() {
 }
 
 #[test]
+fn the_log_has_what_a_peer_does_not_read_for_a_while_and_has_it_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (socket, log) = (directory.path().join("port"), directory.path().join("log"));
+    let text = format!("unix:{},logfile={}", socket.display(), log.display());
+    let mut port = Port::open(&text);
+    let mut peer = UnixStream::connect(&socket).unwrap();
+    peer.set_nonblocking(true).unwrap();
+    port.until("connected", |port| port.chardev.is_connected());
+    let all = Random(15).bytes(1 << 20);
+    port.output = all.clone();
+    // The rest is offered again and again.
+    for _ in 0..20 {
+        port.pump();
+    }
+    let taken = all.len() - port.output.len();
+    assert!(taken != 0 && !port.output.is_empty());
+    assert!(fs::read(&log).unwrap() == all[..taken]);
+    let mut found: Vec<u8> = Vec::new();
+    port.until("all", |_| {
+        let mut bytes = [0; 9999];
+        let count = peer.read(&mut bytes).unwrap_or(0);
+        found.extend(&bytes[..count]);
+        found.len() == all.len()
+    });
+    assert!(found == all && fs::read(&log).unwrap() == all);
+}
+
+#[test]
 fn each_line_of_the_log_has_its_time_in_front() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
@@ -231,6 +260,41 @@ fn a_log_that_is_read_too_slowly_counts_and_holds_nothing_up() {
     let mut found = vec![0; 65_536];
     reader.read_exact(&mut found).unwrap();
     assert!(found == all[..65_536]);
+}
+
+#[test]
+fn a_log_that_is_read_now_and_then_is_in_order() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    fifos(&path);
+    let path = path.with_extension("out");
+    let nonblock = OFlags::NONBLOCK.bits().cast_signed();
+    let mut reader = OpenOptions::new().read(true).custom_flags(nonblock).open(&path).unwrap();
+    let mut port = Port::open(&format!("null,logfile={}", path.display()));
+    let mut random = Random(16);
+    let all = random.bytes(400_000);
+    let (mut sent, mut found) = (0, Vec::<u8>::new());
+    while sent < all.len() {
+        // More is on its way than the FIFO holds, and not more than it and 64 KiB.
+        let end = (sent + 1 + random.below(9_999)).min(all.len()).min(found.len() + 120_000);
+        port.send(&all[sent..end]);
+        sent = end;
+        if sent - found.len() > 100_000 {
+            let mut bytes = vec![0; 1 + random.below(30_000)];
+            let count = reader.read(&mut bytes).unwrap();
+            found.extend(&bytes[..count]);
+        }
+        assert!(all.starts_with(&found), "among the first {} bytes", found.len());
+    }
+    assert_eq!(port.chardev.log_lost(), 0);
+    // What was held when the guest said its last.
+    port.until("all", |_| {
+        let mut bytes = [0; 9999];
+        let count = reader.read(&mut bytes).unwrap_or(0);
+        found.extend(&bytes[..count]);
+        found.len() == all.len()
+    });
+    assert!(found == all);
 }
 
 #[test]

@@ -182,6 +182,22 @@ fn who_opens_writes_and_leaves_at_once_is_heard() {
 }
 
 #[test]
+fn what_a_client_wrote_that_has_left_is_there_when_there_is_room_however_little_at_a_time() {
+    let mut port = Port::open("pty");
+    let all = Random(14).bytes(1000);
+    let mut client = client(&port);
+    port.until("connected", |port| port.chardev.is_connected());
+    port.accept_input(0);
+    client.write_all(&all).unwrap();
+    drop(client);
+    port.until("gone", |port| !port.chardev.is_connected());
+    assert_eq!((port.input.len(), port.has_work()), (0, false));
+    port.accept_input(256);
+    port.until("all", |port| port.input.len() == all.len());
+    assert!(port.input == all);
+}
+
+#[test]
 fn a_link_that_somebody_has_replaced_stays() {
     let directory = tempfile::tempdir().unwrap();
     let link = directory.path().join("link");

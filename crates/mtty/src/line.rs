@@ -73,7 +73,9 @@ pub trait Line: Send {
     }
 
     /// RXD: the next character, asked for only when the receiver has room for it, and again each time the guest has read
-    /// one. A line that is told to wait by RTS (see [`modem`](Self::modem)) says `None` until that is on again.
+    /// one. A line that is told to wait by RTS (see [`modem`](Self::modem)) says `None` until that is on again. What the
+    /// card's other port has sent [`Across`](Sent::Across) is on its way already, and comes first: the line is asked when
+    /// there is no more of that.
     fn receive(&mut self) -> Option<Character> {
         None
     }

@@ -181,6 +181,23 @@ fn a_reset_empties_the_wire() {
 }
 
 #[test]
+fn what_is_on_the_wire_comes_before_what_the_line_has_of_its_own() {
+    for outruns in [false, true] {
+        let far = Far::new();
+        far.with(|it| it.outruns = outruns);
+        let mut card = card(vec![Box::new(CrossoverPlug), far.boxed()]);
+        // The first is received, and the receiver has room for one.
+        (b'a'..=b'e').for_each(|data| store(&mut card, 0, THR, data));
+        far.arrive(*b"xyz");
+        assert_eq!(load(&mut card, 1, RBR), b'a');
+        // The wire's goes in front also when it was sent later.
+        far.arrive(*b"!");
+        store(&mut card, 0, THR, b'f');
+        assert_eq!(drain(&mut card, 1), b"bcdefxyz!");
+    }
+}
+
+#[test]
 fn a_crossover_on_one_side_only_is_a_wire_that_way_only() {
     let far = Far::new();
     let mut card = card(vec![Box::new(CrossoverPlug), far.boxed()]);
