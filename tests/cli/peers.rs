@@ -6,7 +6,8 @@ use std::process::{Child, Stdio};
 
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-use crate::{Said, complaint, end, greet, listening, mdev_user, say, shell, soon};
+use crate::serve::start;
+use crate::{Said, complaint, end, greet, mdev_user, say, shell};
 
 const EACCES: u32 = 13;
 
@@ -18,11 +19,7 @@ fn serve(directory: &tempfile::TempDir, uids: &[u32]) -> Child {
     for uid in uids {
         command.args(["--allow-uid", &uid.to_string()]);
     }
-    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let control = directory.path().join("control");
-    soon("it listens", || control.exists());
-    listening(&directory.path().join("device"));
-    child
+    start(&mut command).0
 }
 
 fn stop(child: Child) -> Said {
@@ -65,8 +62,7 @@ fn a_stranger_is_told_so_in_answer_to_its_version_and_named_in_the_log() {
         assert!(line.contains(" WARN  vfio0 (mtty-1): client "), "{said:?}");
         assert!(line.ends_with(&words), "{said:?}");
     }
-    // The first is the one that only looked whether somebody listens.
-    assert_eq!(said.err.lines().count(), 4, "{said:?}");
+    assert_eq!(said.err.lines().count(), 3, "{said:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::program::Program;
 use crate::{Said, end, listening, mdev_user, say, shell, socket_of};
 
 /// Starts a command that serves, with both of its streams in pipes, and waits until it is ready.
-fn start(command: &mut Command) -> (Child, String) {
+pub fn start(command: &mut Command) -> (Child, String) {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     // Byte for byte: nothing is to be taken from the pipe that `end` reads.
     let out = child.stdout.as_mut().unwrap();
