@@ -3,8 +3,9 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::ports::{Ports, SOON, counts, soon};
+use crate::ports::{Ports, SOON, counts, soon, within};
 use crate::served::Served;
 
 /// All values, in an order of no meaning.
@@ -30,10 +31,26 @@ fn serial(served: &Served, arguments: &[&str]) {
     assert!(command.stdin(Stdio::null()).status().unwrap().success(), "{arguments:?}");
 }
 
-/// So many bytes that the guest reads by ttyS1, while `host` does something.
+/// What has been sent by then is there at once, if it is not lost.
+const AT_ONCE: Duration = Duration::from_secs(30);
+
+/// The bytes that the guest reads by ttyS1, `count` if none is lost, while `host` does something. When none comes for 20 s
+/// of the guest's the rest is not waited for.
 #[track_caller]
 fn read_by(guest: &mut Ports, count: usize, host: impl FnOnce()) -> Vec<u8> {
-    let script = format!("timeout 100 head -c {count} <&3 | hexdump -v -e '1/1 \"%02x\"'");
+    let script = format!(
+        "cat <&3 >/heard & reader=$!
+         was=0 news=$(cut -d . -f 1 /proc/uptime)
+         while [ $was -lt {count} ]; do
+             sleep 0.1
+             is=$(stat -c %s /heard) now=$(cut -d . -f 1 /proc/uptime)
+             [ $is = $was ] || news=$now
+             was=$is
+             [ $((now - news)) -lt 20 ] || break
+         done
+         {{ kill $reader; wait $reader; }} 2>/dev/null
+         hexdump -v -e '1/1 \"%02x\"' /heard"
+    );
     let running = guest.guest.start(&script).unwrap();
     host();
     let text = guest.guest.finish(running, SOON).unwrap().text;
@@ -61,7 +78,7 @@ fn breaks_and_errors_keep_their_places_among_all_byte_values_and_the_driver_coun
     let mut heard = vec![0; 256];
     peer.read_exact(&mut heard).unwrap();
     assert_eq!(heard, all_values());
-    soon("the breaks are counted", || port()["breaks_sent"] == 8);
+    within(AT_ONCE, "the breaks are counted", || port()["breaks_sent"] == 8);
     assert_eq!(port()["bytes_sent"], 256);
 
     println!("8 breaks to the guest");
@@ -87,7 +104,7 @@ fn breaks_and_errors_keep_their_places_among_all_byte_values_and_the_driver_coun
     println!("errors");
     let send = |peer: &mut UnixStream, byte: u8, before: u64| {
         peer.write_all(&[byte]).unwrap();
-        soon("the guest has it", || port()["bytes_received"] == before + 1);
+        within(AT_ONCE, "the guest has it", || port()["bytes_received"] == before + 1);
     };
     // The driver hands a character on, and after it the loss, which is none.
     let expected = [b"a", &MARK[..], b"b", &MARK, b"c", b"\0", b"d"].concat();

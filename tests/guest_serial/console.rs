@@ -13,7 +13,11 @@ const SOON: Duration = Duration::from_secs(180);
 const PROMPT: &str = "guest# ";
 
 fn boot(served: &Served) -> Guest {
-    served.guest().console("ttyS1").boot().unwrap_or_else(|error| panic!("{error}"))
+    served
+        .guest()
+        .console("ttyS1".parse().unwrap())
+        .boot()
+        .unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// A shell on the host.
@@ -132,7 +136,7 @@ fn over_tcp_a_script_drives_it_and_a_reboot_comes_over_the_same_connection() {
     let served = Served::start_controlled("mtty-1", &["--serial0", "tcp:127.0.0.1:0"]);
     let address = served.info()["ports"][0]["address"].as_str().unwrap().to_owned();
     let peer = Peer::tcp(&address);
-    let mut guest = served.guest().console("ttyS1").reboots().boot().unwrap();
+    let mut guest = served.guest().console("ttyS1".parse().unwrap()).reboots().boot().unwrap();
     has_the_boots_messages(&mut guest, &peer, 0);
     let place = is_driven_by_a_script(&served, &peer, 0);
 

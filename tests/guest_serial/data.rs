@@ -3,12 +3,15 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
+use std::panic::resume_unwind;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use md5::{Digest, Md5};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use serde_json::Value;
@@ -21,6 +24,8 @@ use crate::served::Served;
 const KIB: u64 = 256;
 /// What is sent and when it stops are made of it.
 const SEED: u64 = 1;
+/// A port that hands over no byte for so long has lost what is missing.
+const SILENCE: Timespec = Timespec { tv_sec: 120, tv_nsec: 0 };
 
 /// As md5sum prints it.
 fn md5(bytes: &[u8]) -> String {
@@ -37,11 +42,12 @@ impl Stops {
         }
     }
 
-    /// Reads so many bytes, in pieces of any length. When the places in `long`, which ascend, are reached, it waits
-    /// until `is_stopped`.
+    /// Reads so many bytes of `port`, in pieces of any length. When the places in `long`, which ascend, are reached, it
+    /// waits until `is_stopped`.
     fn read(
         mut self,
-        mut from: impl Read,
+        port: &str,
+        mut from: impl Read + AsFd,
         count: usize,
         long: &[usize],
         is_stopped: impl Fn(),
@@ -53,8 +59,12 @@ impl Stops {
                 is_stopped();
             }
             let most = 1 + self.0.below(piece.len());
-            let got = from.read(&mut piece[..most]).unwrap();
-            assert_ne!(got, 0, "the end after {} bytes", read.len());
+            let some = poll(&mut [PollFd::new(&from, PollFlags::IN)], Some(&SILENCE)).unwrap();
+            let lacks = format!("{port} lacks {} of {count} bytes", count - read.len());
+            assert_ne!(some, 0, "{lacks}: none came for {} s", SILENCE.tv_sec);
+            let got =
+                from.read(&mut piece[..most]).unwrap_or_else(|error| panic!("{lacks}: {error}"));
+            assert_ne!(got, 0, "{lacks}: it has ended");
             read.extend(&piece[..got]);
         }
         read
@@ -156,11 +166,11 @@ fn random_bytes_each_way_on_both_ports_at_once_arrive_whole_and_crtscts_stops_ei
         scope.spawn(move || stops(3).write(ours, &to_guest[0]));
         scope.spawn(move || stops(4).write(theirs, &to_guest[1]));
         let first = scope.spawn(move || {
-            stops(5).read(unix, count, &host_stops, || {
+            stops(5).read("port 0, unix,", unix, count, &host_stops, || {
                 stands_still(served, "inputs", "cts", "bytes_sent");
             })
         });
-        let second = scope.spawn(move || stops(6).read(pty, count, &[], || ()));
+        let second = scope.spawn(move || stops(6).read("port 1, pty,", pty, count, &[], || ()));
 
         for number in 1..=2 {
             let fd = number + 2;
@@ -185,7 +195,8 @@ fn random_bytes_each_way_on_both_ports_at_once_arrive_whole_and_crtscts_stops_ei
         // At 2 KiB a second all together.
         let patience = Duration::from_secs(120) + Duration::from_millis(2 * count as u64);
         guest.guest.check(all, patience).unwrap();
-        [first.join().unwrap(), second.join().unwrap()]
+        // What a reader misses is told by it.
+        [first, second].map(|reader| reader.join().unwrap_or_else(|missed| resume_unwind(missed)))
     });
     let seconds = start.elapsed().as_secs_f32();
     println!("{seconds:.1} s, {:.1} KiB/s in all", 4.0 * (count >> 10) as f32 / seconds);
@@ -259,7 +270,9 @@ fn who_comes_late_has_what_the_history_kept_and_ten_who_come_and_go_have_all_tha
         println!("{} bytes after client {client}", all.len());
     }
     guest.sh("wait $writer");
+    let deadline = Instant::now() + SOON;
     while all.len() < text.len() {
+        assert!(Instant::now() < deadline, "it lacks {} bytes", text.len() - all.len());
         visit(&mut all);
     }
     assert!(String::from_utf8(all).unwrap() == text, "it is not whole");

@@ -84,8 +84,14 @@ pub fn counts(of: &[(&str, u64)]) -> BTreeMap<String, u64> {
 
 /// Waits until `done`.
 #[track_caller]
-pub fn soon(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
+pub fn soon(what: &str, done: impl FnMut() -> bool) {
+    within(SOON, what, done);
+}
+
+/// Waits so long until `done`.
+#[track_caller]
+pub fn within(patience: Duration, what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
     while !done() {
         assert!(Instant::now() < deadline, "in vain: {what}");
         std::thread::sleep(Duration::from_millis(20));

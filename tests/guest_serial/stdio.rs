@@ -9,7 +9,9 @@ fn a_terminal_is_a_usable_console_and_is_as_before_after_qemu_is_killed() {
     let mut terminal = Terminal::start("serve mtty-1 --serial0 stdio --socket-path DIR/socket");
     terminal.until("-device");
     let device = vfio_user_device(&terminal.path("socket"));
-    let guest = Guest::builder(&Tools::prepare().unwrap()).device(&device).console("ttyS1");
+    let guest = Guest::builder(&Tools::prepare().unwrap())
+        .device(&device)
+        .console("ttyS1".parse().unwrap());
     let mut guest = guest.boot().unwrap();
     let mut place = 0;
     // What is typed, and what is on the screen then, behind all that was there before.

@@ -37,6 +37,20 @@ fn median(values: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
+/// Of fewer values [`median_interval`] is not one.
+const FEWEST: usize = 6;
+
+/// What [`spread`] has in brackets.
+fn interval_name(rounds: usize) -> &'static str {
+    if rounds < FEWEST { "least .. most" } else { "95 % interval of it" }
+}
+
+/// The median, and behind it the interval that holds it; of few values, all of them.
+fn spread(values: &[f64]) -> String {
+    let (least, most) = median_interval(values);
+    format!("{:5.3} ({least:.3} .. {most:.3})", median(values))
+}
+
 /// An interval that holds the median of what the values are drawn from, 95 times of 100: order statistics, as they need
 /// no idea of the distribution. Of n values the ranks are n/2 -+ 0.98 sqrt(n).
 fn median_interval(values: &[f64]) -> (f64, f64) {
@@ -49,4 +63,23 @@ fn median_interval(values: &[f64]) -> (f64, f64) {
         sorted.get(index).copied().unwrap_or(f64::NAN)
     };
     (at((half - reach).floor()), at((half + reach).ceil() + 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_rounds_have_no_interval_but_all_that_was_measured() {
+        let values = [5.0, 1.0, 4.0, 2.0, 3.0];
+        assert_eq!(interval_name(values.len()), "least .. most");
+        assert_eq!(spread(&values), "3.000 (1.000 .. 5.000)");
+    }
+
+    #[test]
+    fn of_many_rounds_the_extremes_are_left_out() {
+        let values: Vec<f64> = (1..=11).map(f64::from).collect();
+        assert_eq!(interval_name(values.len()), "95 % interval of it");
+        assert_eq!(spread(&values), "6.000 (2.000 .. 10.000)");
+    }
 }

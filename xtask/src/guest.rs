@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
-use guest_kit::{Builder, Guest, Tools, vfio_user_device};
+use guest_kit::{Builder, Guest, Tools, Tty, vfio_user_device};
 
 use crate::report::{Result, heading};
 
@@ -33,7 +33,7 @@ pub struct Options {
     file: Vec<String>,
     /// Have the guest's kernel use this tty as its console, ttyS1 say, and put a second shell there
     #[arg(long, value_name = "TTY")]
-    console: Option<String>,
+    console: Option<Tty>,
     /// Have Debian's gdbserver there too; it is fetched the first time (4 MB)
     #[arg(long)]
     gdbserver: bool,
@@ -80,7 +80,7 @@ pub fn run(options: &Options) -> Result {
         builder = builder.kernel_module(module);
     }
     if let Some(tty) = &options.console {
-        builder = builder.console(tty);
+        builder = builder.console(tty.clone());
     }
     if texts.is_empty() { interact(builder) } else { exercise(builder, &texts) }
 }

@@ -11,10 +11,12 @@ use tempfile::NamedTempFile;
 
 use crate::initramfs::Initramfs;
 use crate::modules::{self, Module};
-use crate::{Error, Guest, Result, Tools};
+use crate::{Error, Guest, Output, Result, Tools, Tty};
 
 /// Long enough for a busy machine; a boot takes a few seconds.
 const BOOT: Duration = Duration::from_secs(180);
+/// For a moment's work of the guest, on the same.
+const SOON: Duration = Duration::from_secs(60);
 
 /// Physical address of the memory that [`Builder::registers`] keeps free in the guest.
 pub const FREE_MEMORY: u64 = 0x1000_0000;
@@ -27,7 +29,7 @@ pub struct Builder {
     accelerator: String,
     memory_mib: u32,
     shares_memory: bool,
-    console: Option<String>,
+    console: Option<Tty>,
     kernel_arguments: String,
     arguments: Vec<OsString>,
     reboots: bool,
@@ -85,9 +87,10 @@ impl Builder {
 
     /// Has the guest's kernel use this tty as its one console, with all messages of the boot, and puts a shell there as
     /// people know it from consoles: the prompt is `guest# `, lines can be edited, Ctrl-C interrupts, and when it ends
-    /// another one begins. The shell of [`Guest`] stays where it is, on ttyS0.
-    pub fn console(mut self, tty: &str) -> Self {
-        self.console = Some(tty.to_owned());
+    /// another one begins. The shell of [`Guest`] stays where it is, on ttyS0. Booting fails if the guest finds no
+    /// hardware for that tty.
+    pub fn console(mut self, tty: Tty) -> Self {
+        self.console = Some(tty);
         self
     }
 
@@ -136,7 +139,14 @@ impl Builder {
         let mut command = self.command(initrd.path());
         command.args(["-serial", "stdio", "-monitor", "none"]);
         // QEMU keeps what it has loaded; the file is no longer needed when the guest is up, not even to reboot.
-        Guest::boot(self.launched(command), BOOT)
+        let mut guest = Guest::boot(self.launched(command), BOOT)?;
+        if self.console.is_some() {
+            let Output { status, text } = guest.run("cat /no-console 2>/dev/null", SOON)?;
+            if status == 0 {
+                return Err(Error::NoConsole { message: text.trim_end().to_owned() });
+            }
+        }
+        Ok(guest)
     }
 
     /// Boots the guest and leaves its shell to the person at the terminal, until the guest is off. `Ctrl-A x` ends

@@ -159,6 +159,13 @@ mod tests {
         console
     }
 
+    /// The guest's script in the guest's busybox, on this machine.
+    fn guests_console() -> Console {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/guest/console.sh");
+        let busybox = crate::Tools::prepare().unwrap().busybox;
+        console(&["-c", &format!("exec {} sh {script} again", busybox.display())])
+    }
+
     fn run(console: &mut Console, number: u64, script: &str) -> Output {
         let running = Running { number, script: script.into() };
         console.send(&running.request()).unwrap();
@@ -169,8 +176,7 @@ mod tests {
 
     #[test]
     fn scripts_share_one_shell_and_give_their_status_and_exact_output() {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/guest/console.sh");
-        let console = &mut console(&[script, "again"]);
+        let console = &mut guests_console();
         let output = |status, text: &str| Output { status, text: text.into() };
         assert_eq!(run(console, 1, "a='x  y'\nprintf '%s' \"$a\""), output(0, "x  y"));
         assert_eq!(
@@ -180,6 +186,19 @@ mod tests {
         assert_eq!(run(console, 3, "cat; (exit 7)"), output(7, ""));
         assert_eq!(run(console, 4, "echo bye; exit 3"), output(3, "bye\n"));
         assert_eq!(console.wait_for_end(SOON), Ok(()));
+    }
+
+    #[test]
+    fn a_script_that_comes_in_parts_is_whole_though_a_child_ends_meanwhile() {
+        let console = &mut guests_console();
+        run(console, 1, "(sleep 0.3; printf gone) &");
+        console.send("2\necho wh").unwrap();
+        console.wait_for("gone", SOON).unwrap();
+        thread::sleep(Duration::from_millis(100));
+        console.send("ole; (exit 3)\n.2\n").unwrap();
+        let text = console.wait_for("\x1eend 2 3\x1e", SOON).unwrap();
+        assert!(text.ends_with("\x1ebegin 2\x1ewhole\n"), "{text:?}");
+        assert_eq!(run(console, 3, ""), Output { status: 0, text: String::new() });
     }
 
     #[test]

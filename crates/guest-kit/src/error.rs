@@ -115,6 +115,18 @@ pub enum Error {
         /// What it is instead.
         found: String,
     },
+    /// A console was to be on what is no tty.
+    #[error("a tty is named by tty, letters and a number, without a path: ttyS1, say")]
+    NoTty,
+    /// A console was to be on ttyS0.
+    #[error("ttyS0 has the guest's own shell: the first port of a card is ttyS1")]
+    OwnTty,
+    /// The guest has booted, and the tty that was to be its console is none of its hardware's.
+    #[error("{message}")]
+    NoConsole {
+        /// The line that says which.
+        message: String,
+    },
     /// The guest did not do in time what was waited for.
     #[error("no {wanted} within {} s; the guest's console ends:\n{console}\nQEMU said:\n{qemu}", within.as_secs_f32())]
     TimedOut {

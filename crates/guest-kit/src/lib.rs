@@ -47,6 +47,7 @@ mod program;
 mod progress;
 mod qemu;
 mod tools;
+mod tty;
 
 pub use builder::{Builder, FREE_MEMORY};
 pub use console::{Output, Running};
@@ -55,3 +56,4 @@ pub use guest::Guest;
 pub use program::{FLIP, program, program_to_debug};
 pub use qemu::{Qemu, Version, vfio_user_device};
 pub use tools::Tools;
+pub use tty::Tty;

@@ -106,7 +106,7 @@ impl Tools {
 
     /// A command that runs `edid-decode`: the one on PATH, else Debian's; fetched the first time (4 MB).
     pub fn edid_decode(&self) -> Result<Command> {
-        found_or_fetched("edid-decode", &EDID_DECODE, "5 MB")
+        found_or_fetched("edid-decode", &EDID_DECODE, "4 MB")
     }
 
     /// A command that runs `gdb`: the one on PATH, else Debian's smallest; fetched the first time (35 MB).
@@ -114,11 +114,11 @@ impl Tools {
         found_or_fetched("gdb", &GDB, "35 MB")
     }
 
-    /// Debian's `gdbserver` for the guest, fetched the first time (5 MB): the files that
+    /// Debian's `gdbserver` for the guest, fetched the first time (4 MB): the files that
     /// [`Builder::file`](crate::Builder::file) lays there, each with its path.
     pub fn gdbserver(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let cache = Cache::open()?;
-        fetch(&cache, &[&GDBSERVER], "5 MB")?;
+        fetch(&cache, &[&GDBSERVER], "4 MB")?;
         qemu::Invocation::files(&cache.path(GDBSERVER.name), "gdbserver")
     }
 }

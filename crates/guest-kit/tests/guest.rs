@@ -57,6 +57,14 @@ fn a_guest_boots_runs_scripts_reboots_and_powers_off() {
 }
 
 #[test]
+fn a_console_on_a_port_that_is_not_there_is_refused_when_the_guest_is_up() {
+    let guest = Guest::builder(&Tools::prepare().unwrap()).console("ttyS2".parse().unwrap());
+    let refused = guest.boot().unwrap_err();
+    assert!(matches!(refused, Error::NoConsole { .. }), "{refused}");
+    assert!(refused.to_string().contains(" ttyS2"), "{refused}");
+}
+
+#[test]
 fn a_guest_that_is_dropped_leaves_no_qemu() {
     let mut guest = Guest::builder(&Tools::prepare().unwrap()).boot().unwrap();
     guest.start("while :; do :; done").map(drop).unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use guest_kit::{Guest, Tools, vfio_user_device};
 
-use super::{PROBE, median, median_interval};
+use super::{PROBE, median, median_interval, spread};
 use crate::cargo::build_program;
 use crate::report::{Result, heading};
 use crate::server::Server;
@@ -103,10 +103,8 @@ fn compare(peers: &[Peer]) -> Result {
     };
     for peer in [base, control, ours] {
         let cells = of.map(|of| {
-            let ratios = ratios(of, peer);
-            let (least, most) = median_interval(&ratios);
             let rate = mib / median(of(peer)) * 1e9;
-            format!("{rate:6.0} MiB/s {:5.3} ({least:.3} .. {most:.3})", median(&ratios))
+            format!("{rate:6.0} MiB/s {}", spread(&ratios(of, peer)))
         });
         println!("{:<22} {:<36} {}", peer.name, cells[0], cells[1]);
     }

@@ -9,7 +9,7 @@ use guest_kit::{Guest, Tools, vfio_user_device};
 use serde_json::Value;
 
 use super::far_end::FarEnd;
-use super::{PROBE, median, median_interval};
+use super::{PROBE, interval_name, median, median_interval, spread};
 use crate::cargo::build_program;
 use crate::report::{Result, heading};
 use crate::server::Server;
@@ -121,7 +121,7 @@ pub fn run(rounds: usize) -> Result {
     }
     guest.power_off(SOON)?;
     servers.into_iter().try_for_each(Server::stop)?;
-    print_speed(&ports);
+    print_speed(&ports, rounds);
     print_cost(&ports, rounds as f64, traced);
     Ok(())
 }
@@ -238,34 +238,71 @@ fn traced(tools: &Tools, probe: &[u8], far_end: FarEnd) -> Result<[f64; 2]> {
     Ok([between - begin, end - between])
 }
 
-fn print_speed(ports: &[Port]) {
-    heading(
-        "Medians, and as a multiple of the first one's, round by round: median (95 % interval of it)",
-    );
+/// A control that leaves more than this open makes ratios worth little.
+const VAGUE: (f64, f64) = (0.5, 2.0);
+
+/// Whether equal ports differ by so much.
+fn is_vague(ratios: &[f64]) -> bool {
+    let (least, most) = median_interval(ratios);
+    least < VAGUE.0 || most > VAGUE.1
+}
+
+/// Round by round.
+fn ratios(of: &[f64], to: &[f64]) -> Vec<f64> {
+    of.iter().zip(to).map(|(of, to)| of / to).collect()
+}
+
+fn print_speed(ports: &[Port], rounds: usize) {
+    heading(&format!(
+        "Medians, and as a multiple of the first one's, round by round: median ({})",
+        interval_name(rounds)
+    ));
     println!(
         "{:<18} {:<35} {:<37} read by the guest",
         "", "load of a register", "written by the guest"
     );
-    let Some(base) = ports.first() else { return };
-    let ratio = |of: &[f64], to: &[f64]| {
-        let ratios: Vec<f64> = of.iter().zip(to).map(|(of, to)| of / to).collect();
-        let (least, most) = median_interval(&ratios);
-        format!("{:5.3} ({least:.3} .. {most:.3})", median(&ratios))
+    let [base, control, ..] = ports else { return };
+    let columns = |port: &Port| {
+        [
+            ratios(&port.load, &base.load),
+            ratios(&base.write.pace, &port.write.pace),
+            ratios(&base.read.pace, &port.read.pace),
+        ]
     };
     for port in ports {
+        let [load, write, read] = columns(port).map(|ratios| spread(&ratios));
         let rate = |way: &Way| 1e9 / 1024.0 / median(&way.pace);
         println!(
             "{:<18} {:5.2} us {:<26} {:6.1} KiB/s {:<24} {:6.1} KiB/s {}",
             port.name,
             median(&port.load) / 1e3,
-            ratio(&port.load, &base.load),
+            load,
             rate(&port.write),
-            ratio(&base.write.pace, &port.write.pace),
+            write,
             rate(&port.read),
-            ratio(&base.read.pace, &port.read.pace),
+            read,
         );
     }
-    println!("\nThe second row is the control: what two equal ports differ by.");
+    println!(
+        "\nA ratio is the median of the rounds' own ratios, which need not be the ratio of the medians beside it.\n\
+         The second row is the control: what two equal ports differ by."
+    );
+    let names = ["loads", "writes", "reads"].into_iter().zip(columns(control));
+    let vague: Vec<_> = names.filter(|(_, of)| is_vague(of)).map(|(name, _)| name).collect();
+    if !vague.is_empty() {
+        let (least, most) = VAGUE;
+        println!(
+            "It spans more than {least} .. {most} for {}: those ratios are worth little. Leave the machine alone, \
+             or take more --rounds.",
+            vague.join(", ")
+        );
+    }
+}
+
+/// The part of a transfer's time that its accesses take, round by round. More than all of it says that the time of an
+/// access was measured while the machine had more to do than during the transfer: there is none to be had then.
+fn part_of_time(parts: &[f64]) -> Option<f64> {
+    Some(median(parts)).filter(|part| *part <= 1.0)
 }
 
 /// What the bytes cost, and whether that is all that they cost.
@@ -306,7 +343,11 @@ fn print_cost(ports: &[Port], rounds: f64, traced: [f64; 2]) {
                 None => format!("{:>31}", "within QEMU"),
             };
             let bound = match port.control {
-                Some(_) => format!("{accesses:14.2} {:13.0} %", median(&parts) * 100.0),
+                Some(_) => format!(
+                    "{accesses:14.2} {:>15}",
+                    part_of_time(&parts)
+                        .map_or("not to be had".into(), |part| format!("{:.0} %", part * 100.0))
+                ),
                 None => format!("{traced:14.2} {:>15}", "(traced apart)"),
             };
             let wake = if way.chunk.is_empty() {
@@ -322,7 +363,25 @@ fn print_cost(ports: &[Port], rounds: f64, traced: [f64; 2]) {
         }
     }
     println!(
-        "\nPart of time: accesses a byte x the time of one load, of the time that the byte took.\n\
+        "\nPart of time: accesses a byte x the time of one load, of the time that the byte took. Not to be had at\n\
+         a load of the machine that changes between the two: it would be more than 100 %.\n\
          Bytes/wake: what the far end found each time it was woken."
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_measured_at_different_loads_has_no_part_of_the_time() {
+        assert_eq!(part_of_time(&[0.7, 1.2, 0.9]), Some(0.9));
+        assert_eq!(part_of_time(&[0.7, 1.2, 1.1]), None);
+    }
+
+    #[test]
+    fn a_control_is_vague_as_soon_as_one_end_is_beyond_half_or_twice() {
+        assert!(!is_vague(&[0.5, 1.0, 2.0]));
+        assert!(is_vague(&[0.49, 1.0, 1.1]) && is_vague(&[0.9, 1.0, 2.1]));
+    }
 }

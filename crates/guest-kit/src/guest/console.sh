@@ -9,13 +9,12 @@ if [ "$1" != again ]; then
 fi
 
 trap 'printf "\036end %s %s\036" "$guest_kit" "$?"' EXIT
-while IFS= read -r guest_kit; do
-    guest_kit_script=
-    while IFS= read -r guest_kit_line && [ "$guest_kit_line" != ".$guest_kit" ]; do
-        guest_kit_script="$guest_kit_script$guest_kit_line
-"
-    done
+# Not by `read`: busybox's forgets what it has of a line when a child ends meanwhile.
+guest_kit_next() { awk 'NR == 1 { end = "." $0 } { print } $0 == end { exit }'; }
+while guest_kit_script=$(guest_kit_next) && [ -n "$guest_kit_script" ]; do
+    guest_kit=${guest_kit_script##*.}
+    guest_kit_script=${guest_kit_script#"$guest_kit"}
     printf '\036begin %s\036' "$guest_kit"
-    eval "$guest_kit_script" </dev/null
+    eval "${guest_kit_script%."$guest_kit"}" </dev/null
     printf '\036end %s %s\036' "$guest_kit" "$?"
 done
