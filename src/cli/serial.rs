@@ -125,7 +125,8 @@ pub struct Expect {
     /// The port: 0 or 1
     pub port: u32,
 
-    /// What to wait for: a regular expression as Rust's crate regex has it, for bytes. It must not match nothing at all
+    /// What to wait for: a regular expression as Rust's crate regex has it, for bytes. It must not match the empty
+    /// text, as x* would
     #[arg(allow_hyphen_values = true, value_parser = pattern)]
     pub regex: String,
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::serial::{object, shown};
 use crate::cli;
-use crate::control::client::{Client, Deadline, Error, PATIENCE};
+use crate::control::client::{Client, Deadline, Error};
 use crate::errors::{complain, plain};
 use crate::serial::from_text;
 
@@ -23,6 +23,8 @@ const SHOWN: usize = 400;
 
 pub fn expect(options: cli::Expect) -> Result<ExitCode, Box<dyn AnyError>> {
     let begun = Instant::now();
+    // The server's answer to the last question, too.
+    let deadline = Deadline::after(options.timeout + PIECE);
     let mut client = None;
     loop {
         let left = options.timeout.saturating_sub(begun.elapsed());
@@ -32,10 +34,8 @@ pub fn expect(options: cli::Expect) -> Result<ExitCode, Box<dyn AnyError>> {
             "timeout_ms": u64::try_from(left.min(PIECE).as_millis()).unwrap_or(0),
         });
         let device = options.ask.device.as_deref();
-        let deadline = Deadline::after(PIECE + PATIENCE);
         let path = &options.ask.server.path();
-        let connected =
-            client.take().map_or_else(|| Client::connect(path, Deadline::after(PATIENCE)), Ok);
+        let connected = client.take().map_or_else(|| Client::connect(path, deadline), Ok);
         let answer = connected.and_then(|mut server| {
             let answer = server.request("expect", device, object(members), deadline)?;
             client = Some(server);
@@ -62,8 +62,9 @@ pub fn expect(options: cli::Expect) -> Result<ExitCode, Box<dyn AnyError>> {
             return print_match(&found);
         }
         if begun.elapsed() >= options.timeout {
-            let lost = answer.get("lost").and_then(Value::as_u64).unwrap_or(0);
-            complain(report(&options, &bytes("unmatched").unwrap_or_default(), lost));
+            let number = |member: &str| answer.get(member).and_then(Value::as_u64).unwrap_or(0);
+            let unmatched = bytes("unmatched").unwrap_or_default();
+            complain(report(&options, &unmatched, number("position"), number("lost")));
             return Ok(ExitCode::FAILURE);
         }
     }
@@ -81,16 +82,18 @@ fn print_match(found: &[u8]) -> Result<ExitCode, Box<dyn AnyError>> {
     }
 }
 
-/// What came instead, in a line.
-fn report(options: &cli::Expect, unmatched: &[u8], lost: u64) -> String {
+/// What came instead, from `position` on, in a line.
+fn report(options: &cli::Expect, unmatched: &[u8], position: u64, lost: u64) -> String {
     let start = format!(
         "nothing that matches '{}' came from port {} within {:?}",
         options.regex, options.port, options.timeout
     );
     if unmatched.is_empty() {
-        return format!(
-            "{start}: nothing came at all; see to the guest, or give it more --timeout"
-        );
+        let since = match position {
+            0 => "nothing came at all; see to the guest",
+            _ => "nothing has come since the last match; see what the guest does",
+        };
+        return format!("{start}: {since}, or give it more --timeout");
     }
     let newest = unmatched.get(unmatched.len().saturating_sub(SHOWN)..).unwrap_or_default();
     let which = if newest.len() < unmatched.len() {

@@ -22,7 +22,7 @@ struct Piece {
     /// Of each of them, as LSR bits.
     errors: u8,
     /// Tells somebody when all have been taken.
-    _done: Option<Ringer>,
+    done: Option<Ringer>,
 }
 
 pub(super) struct Incoming {
@@ -90,7 +90,7 @@ impl Incoming {
         // Whether there is more behind it was not asked.
         self.dry = false;
         let (bytes, errors) = (vec![Character::BREAK.data], Character::BREAK.errors);
-        self.pieces.push_back(Piece { number: 0, bytes, at: 0, errors, _done: None });
+        self.pieces.push_back(Piece { number: 0, bytes, at: 0, errors, done: None });
     }
 
     /// Puts bytes in, after what is there, unless too many others wait. Returns a number for
@@ -100,8 +100,16 @@ impl Incoming {
             return None;
         }
         self.numbers += 1;
-        self.pieces.push_back(Piece { number: self.numbers, bytes, at: 0, errors, _done: done });
+        self.pieces.push_back(Piece { number: self.numbers, bytes, at: 0, errors, done });
         Some(self.numbers)
+    }
+
+    /// Takes back what nobody waits for any more, and nobody has taken back.
+    pub(super) fn forget_unheard(&mut self) {
+        let is_unheard = |piece: &Piece| piece.done.as_ref().is_some_and(|done| !done.is_heard());
+        while self.pieces.front().is_some_and(is_unheard) {
+            self.pieces.pop_front();
+        }
     }
 
     /// Takes back what is left of what was put in. How much that was.

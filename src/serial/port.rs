@@ -14,7 +14,7 @@ use super::wire::Wire;
 /// How long a wire may take to answer. It answers between two accesses of a guest.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Orders that wait, at most: one for each connection to a control socket.
+/// Orders that wait, at most. A connection to a control socket has one at a time.
 const MOST_ORDERS: usize = 64;
 
 /// Something to do for a wire.

@@ -294,6 +294,7 @@ impl Line for Wire {
         if self.end == End::Host && self.outputs & mcr::RTS == 0 {
             return None;
         }
+        self.incoming.forget_unheard();
         if self.incoming.must_look() {
             self.read();
         }

@@ -1,10 +1,11 @@
 //! `send` and `expect`.
 
 use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::card::{Card, LSR, error};
+use crate::card::{Card, LSR, PATIENCE, error};
 use crate::program::Program;
 use crate::vfio::Client;
 
@@ -38,8 +39,8 @@ fn a_text_that_came_before_is_found_and_found_once() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(
         error(&output),
-        "mdev-user: nothing that matches 'login: ' came from port 0 within 50ms: nothing came at all; see to the \
-         guest, or give it more --timeout\n"
+        "mdev-user: nothing that matches 'login: ' came from port 0 within 50ms: nothing has come since the last match; see \
+         what the guest does, or give it more --timeout\n"
     );
 }
 
@@ -157,6 +158,63 @@ fn a_break_comes_after_what_was_sent_before_it() {
     assert_eq!(told[..40], [(0, b'x'); 40]);
     assert_eq!(told[40..], [(0x18, 0), (0x04, 0)]);
     assert!(sending.wait_with_output().unwrap().status.success());
+}
+
+/// Has the guest print without a pause while `what` is done.
+fn while_it_prints(card: &mut Card, mut is_done: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_done() {
+        assert!(begun.elapsed() < PATIENCE, "it does not end while the guest prints");
+        card.send(0, b"printing ");
+    }
+}
+
+#[test]
+fn its_time_passes_also_while_the_guest_prints_without_a_pause() {
+    let mut card = Card::start(&["--serial0", "null"]);
+    let mut command = card.command("expect", &["0", "never", "--timeout", "500ms"]);
+    let mut waiting = command.stderr(Stdio::piped()).spawn().unwrap();
+    while_it_prints(&mut card, || waiting.try_wait().unwrap().is_some());
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(error(&output).starts_with("mdev-user: nothing that matches 'never' came from port 0"));
+}
+
+#[test]
+fn who_is_killed_while_the_guest_prints_without_a_pause_leaves_nothing_behind() {
+    let mut card = Card::start(&["--serial0", "null"]);
+    let mut waiting: Vec<_> = (0..16)
+        .map(|_| card.command("expect", &["0", "never", "--timeout", "60s"]).spawn().unwrap())
+        .collect();
+    let control = card.path("control");
+    // 16 connections are all that there can be.
+    let answers = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mdev-user"));
+        command.arg("info").arg("-c").arg(&control).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().unwrap().success()
+    };
+    while_it_prints(&mut card, || !answers());
+    for command in &mut waiting {
+        command.kill().unwrap();
+        command.wait().unwrap();
+    }
+    while_it_prints(&mut card, answers);
+}
+
+#[test]
+fn a_server_with_too_many_connections_is_waited_for() {
+    let mut card = Card::start(&["--serial0", "null"]);
+    card.send(0, b"here");
+    let control = card.path("control");
+    let held: Vec<_> = (0..16).map(|_| UnixStream::connect(&control).unwrap()).collect();
+    let late = card.ask("expect", &["0", "here", "--timeout", "100ms"]);
+    assert!(error(&late).contains("EAGAIN: 16 connections are open already"), "{}", error(&late));
+    let mut command = card.command("expect", &["0", "here", "--timeout", "20s"]);
+    let waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    drop(held);
+    let output = waiting.wait_with_output().unwrap();
+    assert_eq!(output.stdout, b"here\n", "{}", error(&output));
 }
 
 #[test]

@@ -63,8 +63,9 @@ impl Card {
     fn act_alone(&mut self, port: u32, act: impl FnOnce(&mut Uart, &mut dyn Line)) -> bool {
         let feed = &mut self.feed;
         match (self.ports.as_mut_slice(), port) {
-            ([port], 0) => port.act(None, feed, act),
-            ([port, other], 0) | ([other, port], 1) => port.act(Some(other), feed, act),
+            ([port], 0) => port.act(None, (0, feed), act),
+            ([port, other], 0) => port.act(Some(other), (0, feed), act),
+            ([other, port], 1) => port.act(Some(other), (1, feed), act),
             _ => false,
         }
     }
@@ -115,8 +116,9 @@ impl Card {
             port.pending = pending;
             in_service |= port.uart.in_service();
         }
-        cx.irqs.set_in_service(in_service);
+        // The level first: a service that ends signals what still holds.
         cx.irqs.set_level(INTX, 0, intx);
+        cx.irqs.set_in_service(in_service);
         self.feed.settle(intx, &mut cx.timers);
     }
 }

@@ -61,7 +61,7 @@ impl Port {
     pub fn act(
         &mut self,
         other: Option<&mut Self>,
-        feed: &mut Feed,
+        (number, feed): (usize, &mut Feed),
         act: impl FnOnce(&mut Uart, &mut dyn Line),
     ) -> bool {
         self.touched = true;
@@ -71,6 +71,7 @@ impl Port {
             outputs: &mut self.outputs,
             far: other.map(|other| (&mut other.arriving, other.outputs)),
             abandoned: self.abandoned,
+            number,
             feed,
             moved: false,
         };
@@ -103,6 +104,8 @@ struct End<'a> {
     abandoned: bool,
     /// Characters that the line may still hand over before the driver has had its rest.
     feed: &'a mut Feed,
+    /// Which port this is.
+    number: usize,
     /// Something has moved on the wires.
     moved: bool,
 }
@@ -131,7 +134,7 @@ impl Line for End<'_> {
         if across.is_some() || !self.line.outruns() {
             return across.or_else(|| self.line.receive());
         }
-        self.feed.take(|| self.line.receive())
+        self.feed.take(self.number, || self.line.receive())
     }
 
     fn modem(&mut self, outputs: u8, _across: u8) -> u8 {

@@ -9,7 +9,7 @@ use vfio_device::Timers;
 
 use crate::host;
 
-/// Characters of their lines that the ports receive together without a rest. Linux's handler reads so many at a time.
+/// Characters that each port receives of its line without a rest. Linux's handler reads so many at a time.
 const MEAL: u32 = 256;
 /// The rest, from when no port interrupts any more: at least.
 const REST: Duration = Duration::from_millis(1);
@@ -20,11 +20,11 @@ const PART: u32 = 4;
 /// The timer.
 const TIMER: u32 = host::id(0, host::REST);
 
-/// How many characters a card's ports may still receive.
+/// How many characters a card's ports may still receive. They rest together, as they interrupt together.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    left: u32,
-    /// When the first was received.
+    left: [u32; 2],
+    /// When the first character was received.
     since: Instant,
     /// Since when no port interrupts.
     quiet: Option<Instant>,
@@ -34,21 +34,23 @@ pub(crate) struct Feed {
 
 impl Feed {
     pub fn new() -> Self {
-        Self { left: MEAL, since: Instant::now(), quiet: None, rests: false }
+        Self { left: [MEAL; 2], since: Instant::now(), quiet: None, rests: false }
     }
 
-    /// Takes a character from `line`, if there is to be one.
-    pub fn take<T>(&mut self, line: impl FnOnce() -> Option<T>) -> Option<T> {
+    /// Takes a character for a port from its line, if there is to be one.
+    pub fn take<T>(&mut self, port: usize, line: impl FnOnce() -> Option<T>) -> Option<T> {
         if !self.rests && self.quiet.is_some_and(|since| since.elapsed() >= REST) {
-            // The driver has had its rest.
+            // Between characters that come one by one the driver has all the rest that it needs.
             *self = Self::new();
         }
-        let left = self.left.checked_sub(1)?;
+        let left = self.left.get(port)?.checked_sub(1)?;
         let taken = line()?;
-        if self.left == MEAL {
+        if self.left == [MEAL; 2] {
             self.since = Instant::now();
         }
-        self.left = left;
+        if let Some(it) = self.left.get_mut(port) {
+            *it = left;
+        }
         Some(taken)
     }
 
@@ -56,7 +58,7 @@ impl Feed {
     /// [`new`](Self::new) follows when its timer has run out.
     pub fn settle(&mut self, interrupts: bool, timers: &mut Timers) {
         self.quiet = (!interrupts).then(|| self.quiet.unwrap_or_else(Instant::now));
-        if self.left != 0 || self.rests {
+        if self.rests || !self.left.contains(&0) {
             return;
         }
         if !interrupts {

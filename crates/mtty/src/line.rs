@@ -88,10 +88,10 @@ pub trait Line: Send {
         msr::CTS | msr::DSR | msr::DCD
     }
 
-    /// Whether it may have characters without end, faster than a driver can read them. The ports of a card then receive 256
-    /// of them together, and no more until the driver has left its interrupt handler and a quarter of the time that it took
-    /// has passed, 1 to 20 ms: one that reads for as long as there is something would never leave it. A paced line needs no
-    /// such rest.
+    /// Whether it may have characters without end, faster than a driver can read them. A port then receives 256 of
+    /// them, and no more until the driver has left its interrupt handler and a quarter of the time that it took has passed,
+    /// 1 to 20 ms: one that reads for as long as there is something would never leave it. Both ports of a card rest
+    /// together, and a millisecond without an interrupt is a rest too. A paced line needs none.
     fn outruns(&self) -> bool {
         false
     }

@@ -126,6 +126,25 @@ fn a_port_that_is_closed_while_it_is_served_does_not_hold_the_other_one_up() {
 }
 
 #[test]
+fn a_port_that_is_closed_while_it_is_served_is_not_signalled_for() {
+    for (register, value) in [(IER, 0), (MCR, 0)] {
+        let mut client = Client::new();
+        client.store(0, MCR, OUT2);
+        client.store(0, IER, 0x02);
+        assert_eq!((client.fired(), client.load(0, IIR)), (1, 0x02));
+        client.set(IrqAction::Unmask, 0..1);
+        client.store(0, DATA, 0x55);
+        assert!(client.level(), "the transmitter is empty again");
+        client.store(0, register, value);
+        assert_eq!((client.level(), client.fired()), (false, 0), "register {register}");
+        // Nor is the other port held up.
+        client.store(1, MCR, OUT2);
+        client.store(1, IER, 0x02);
+        assert_eq!(client.fired(), 1, "register {register}");
+    }
+}
+
+#[test]
 fn a_driver_that_was_called_in_a_pause_is_called_at_once_from_then_on() {
     let mut client = Client::new();
     client.store(0, MCR, OUT2);

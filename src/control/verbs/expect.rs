@@ -53,11 +53,13 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
             return Err(left());
         }
         if woken == Woken::Late || begun.elapsed() >= timeout {
-            let (unmatched, lost) = last.map_or((String::new(), 0), |heard| {
-                (to_text(heard.bytes.get(heard.from..).unwrap_or_default()), heard.lost)
+            let (unmatched, position, lost) = last.map_or((String::new(), 0, 0), |heard| {
+                let text = to_text(heard.bytes.get(heard.from..).unwrap_or_default());
+                (text, heard.position, heard.lost)
             });
             return Ok(json!({
-                "device": known.node, "port": number, "match": null, "unmatched": unmatched, "lost": lost,
+                "device": known.node, "port": number, "match": null, "unmatched": unmatched,
+                "position": position, "lost": lost,
             })
             .into());
         }

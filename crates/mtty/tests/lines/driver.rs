@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vfio_device::{IrqAction, IrqData};
 
@@ -118,8 +118,8 @@ fn a_long_input_is_one_interrupt_and_two_accesses_a_byte() {
     assert!(driver.accesses < BYTES * 202 / 100, "{}", driver.accesses);
 }
 
-#[test]
-fn a_host_without_end_gives_the_driver_a_rest_after_256_characters_of_both_ports() {
+/// A card of two ports, whose hosts have more than any driver can read.
+fn flooded() -> (Harness, [Far; 2]) {
     let fars = [far(), far()];
     fars.iter().for_each(|far| far.with(|it| it.outruns = true));
     let mut card = card(fars.iter().map(Far::boxed).collect());
@@ -129,30 +129,69 @@ fn a_host_without_end_gives_the_driver_a_rest_after_256_characters_of_both_ports
             store(&mut card, port, register, value);
         }
     }
-    fars.iter().for_each(|far| far.arrive(data(1000)));
+    fars.iter().for_each(|far| far.arrive(data(1024)));
     let ids: Vec<_> = card.device().sources().iter().map(|it| it.id()).collect();
     ids.into_iter().for_each(|id| card.device().source_ready(id, Interest::READ));
+    (card, fars)
+}
+
+/// Reads up to 256 characters, as Linux does before it looks at the other port.
+fn read_some(card: &mut Harness, port: u32) -> Vec<u8> {
+    let mut read = Vec::new();
+    while read.len() < MOST_READ && load(card, port, LSR) & DR != 0 {
+        read.push(load(card, port, RBR));
+    }
+    read
+}
+
+#[test]
+fn a_host_without_end_gives_the_driver_a_rest_after_256_characters_of_each_port() {
+    let (mut card, _fars) = flooded();
     let mut received = [Vec::new(), Vec::new()];
-    let mut rounds = 0;
-    while received.iter().any(|it| it.len() < 1000) {
+    for round in 1..=4 {
         // As Linux does with two ports on one interrupt: until neither has anything.
-        let before = received.iter().map(Vec::len).sum::<usize>();
         loop {
-            let got = [drain(&mut card, 0), drain(&mut card, 1)];
+            let got = [read_some(&mut card, 0), read_some(&mut card, 1)];
             if got.iter().all(Vec::is_empty) {
                 break;
             }
             received.iter_mut().zip(got).for_each(|(all, got)| all.extend(got));
         }
-        let count = received.iter().map(Vec::len).sum::<usize>() - before;
-        assert_eq!(count, 256.min(2000 - before));
+        let both = [round * 256; 2];
+        assert_eq!(received.each_ref().map(Vec::len), both, "neither goes without");
         assert!(!card.intx(), "it can leave");
-        rounds += 1;
         // It has had its rest.
         card.skip_to_timer();
     }
-    assert_eq!(rounds, 8);
-    assert!(received.iter().all(|it| *it == data(1000)));
+    assert!(received.iter().all(|it| *it == data(1024)));
+}
+
+#[test]
+fn the_rest_is_a_quarter_of_the_time_that_the_driver_was_at_work_from_1_to_20_ms() {
+    const MS: Duration = Duration::from_millis(1);
+    for (work, least, most) in [(0, 1, 20), (40, 10, 20), (200, 20, 20)] {
+        let (mut card, _fars) = flooded();
+        let begun = Instant::now();
+        load(&mut card, 0, RBR);
+        std::thread::sleep(work * MS);
+        let before_the_rest = Instant::now();
+        read_some(&mut card, 0);
+        read_some(&mut card, 1);
+        let due = card.device().next_timer().unwrap();
+        assert!(due >= before_the_rest + least * MS, "after {work} ms of work");
+        assert!(due <= Instant::now() + most * MS, "after {work} ms of work");
+        // With hardly any work it is short, unless this machine was busy with something else.
+        assert!(work != 0 || due <= Instant::now() + MS + begun.elapsed() / 4);
+    }
+}
+
+#[test]
+fn a_driver_that_leaves_an_interrupt_is_given_20_ms() {
+    let (mut card, _fars) = flooded();
+    let before = Instant::now();
+    drain(&mut card, 0);
+    assert!(card.intx(), "port 1 has something");
+    assert!(card.device().next_timer().unwrap() >= before + Duration::from_millis(20));
 }
 
 #[test]

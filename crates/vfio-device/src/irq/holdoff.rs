@@ -119,7 +119,7 @@ impl Holdoff {
 impl Irqs {
     /// INTx is in service: the guest has asked the device what it is about, and will ask again until there is nothing. In
     /// between INTx is not signalled for what the guest will find by itself, unless it pauses. At the end it is signalled
-    /// at once if the level still holds.
+    /// at once if the level still holds; so state the level first.
     ///
     /// A hint of the device's, made from what a guest's driver is known to do. If one does otherwise, INTx is signalled all
     /// the same, half a millisecond after its last access, or 32 ms late if its accesses do not end; and is then signalled
