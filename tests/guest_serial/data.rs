@@ -187,7 +187,9 @@ fn random_bytes_each_way_on_both_ports_at_once_arrive_whole_and_crtscts_stops_ei
                 assert!(Instant::now() < deadline, "it stands still: {}", port(0));
                 thread::sleep(Duration::from_millis(100));
             }
-            guest.sh("kill -STOP $reader1");
+            // Only when it has stopped does it take nothing: a read under way would have RTS on once more.
+            guest.sh("kill -STOP $reader1
+                 until [ $(cut -d ' ' -f 3 /proc/$reader1/stat) = T ]; do sleep 0.1; done");
             stands_still(served, "outputs", "rts", "bytes_received");
             guest.sh("kill -CONT $reader1");
         }
