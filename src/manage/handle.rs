@@ -42,7 +42,8 @@ impl Drop for Claim<'_> {
     fn drop(&mut self) {
         let uuid = self.uuid;
         if !self.kept {
-            self.handle.tell(move |manager| manager.abandon(uuid));
+            // Waited for: who is refused finds nothing of it.
+            let _ = self.handle.ask(move |manager| manager.abandon(uuid));
         }
     }
 }

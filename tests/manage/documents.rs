@@ -78,6 +78,9 @@ fn the_run_directory_has_what_control_md_says() {
     let managed = Managed::start();
     let made = managed.create(&["mtty-1", "--uuid", ONE]);
     let _user = Client::negotiated(&made.socket);
+    let client = managed.path(&format!("devices/{ONE}/vfio-dev/vfio0/client"));
+    // The last that is written.
+    crate::managed::soon("it says who uses it", || client.exists());
     let mut found = BTreeSet::new();
     let mut directories = vec![managed.run_dir()];
     while let Some(directory) = directories.pop() {
