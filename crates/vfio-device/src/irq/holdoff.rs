@@ -107,9 +107,11 @@ impl Holdoff {
         }
         self.put_off += 1;
         let most = if self.will_look() { MOST_PAUSES_IN_SERVICE } else { MOST_PAUSES };
-        let fires = !std::mem::take(&mut self.at_work) || self.put_off >= most;
+        let is_long = self.put_off >= most;
+        let fires = !std::mem::take(&mut self.at_work) || is_long;
         self.due = if fires { None } else { Some(now + PAUSE) };
-        if fires {
+        if is_long {
+            // A pause says less: the guest's processor may have been away.
             self.done();
         }
         fires
@@ -122,8 +124,8 @@ impl Irqs {
     /// at once if the level still holds; so state the level first.
     ///
     /// A hint of the device's, made from what a guest's driver is known to do. If one does otherwise, INTx is signalled all
-    /// the same, half a millisecond after its last access, or 32 ms late if its accesses do not end; and is then signalled
-    /// as if nothing had been said, until it has been said that INTx is not in service.
+    /// the same: half a millisecond after its last access, or 32 ms late if its accesses do not end. After that it is
+    /// signalled as if nothing had been said, until it has been said that INTx is not in service.
     pub fn set_in_service(&mut self, in_service: bool) {
         let ends = self.holdoff.serves(in_service);
         if ends && self.is_pci && self.holdoff.due().is_some() {
