@@ -14,12 +14,13 @@ mod program;
 #[path = "../crates/vfio-user-server/tests/common/client.rs"]
 mod raw;
 
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use program::Program;
 use raw::{count, eventfd};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use vfio_user::{Client, Error};
 
@@ -45,6 +46,13 @@ fn read<const N: usize>(client: &mut Client, region: u32, offset: u64) -> Result
     let mut data = [0xaa; N];
     client.region_read(region, offset, &mut data)?;
     Ok(data)
+}
+
+/// What an eventfd counts, once there is something to count.
+fn count_soon(eventfd: &OwnedFd) -> u64 {
+    let patience = Timespec { tv_sec: 5, tv_nsec: 0 };
+    poll(&mut [PollFd::new(eventfd, PollFlags::IN)], Some(&patience)).unwrap();
+    count(eventfd)
 }
 
 #[test]
@@ -126,7 +134,8 @@ fn it_gets_interrupts_by_eventfd() {
         client.region_write(0, 0, b"x")?;
         assert_eq!(count(&line), 0, "it has masked itself");
         client.set_irqs(INTX, 0x11, 0, 1, &[])?;
-        assert_eq!(count(&line), 1, "unmasked, it fires while the level holds");
+        // A driver that has read IIR is given the time to read it again.
+        assert_eq!(count_soon(&line), 1, "unmasked, it fires while the level holds");
         client.set_irqs(INTX, 0x21, 0, 0, &[])?;
 
         let message = eventfd(0);
