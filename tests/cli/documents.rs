@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::program::Program;
+use crate::shape::same_shape;
 use crate::{mdev_user, say, shell, socket_of};
 
 const DOCUMENTS: [&str; 15] = [
@@ -74,23 +75,6 @@ fn the_json_of_control_md_is_what_the_program_prints() {
             *version = env!("CARGO_PKG_VERSION").into();
         }
         assert_eq!(written, printed, "{block}");
-    }
-}
-
-/// Whether two values have the same members, of the same kinds, all the way down.
-fn same_shape(one: &Value, other: &Value) -> bool {
-    match (one, other) {
-        (Value::Object(one), Value::Object(other)) => {
-            one.len() == other.len()
-                && one.iter().all(|(name, value)| {
-                    other.get(name).is_some_and(|other| same_shape(value, other))
-                })
-        }
-        (Value::Array(one), Value::Array(other)) => {
-            one.len() == other.len()
-                && one.iter().zip(other).all(|(one, other)| same_shape(one, other))
-        }
-        _ => std::mem::discriminant(one) == std::mem::discriminant(other),
     }
 }
 

@@ -5,6 +5,8 @@
 mod program;
 #[path = "../common/random.rs"]
 mod random;
+#[path = "../common/shape.rs"]
+mod shape;
 #[path = "../../crates/vfio-user-server/tests/common/client.rs"]
 mod vfio;
 

@@ -8,27 +8,11 @@ use std::os::unix::net::UnixStream;
 use serde_json::Value;
 
 use crate::managed::{Managed, ONE};
+use crate::shape::same_shape;
 use crate::vfio::Client;
 
 fn control_md() -> String {
     fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/control.md")).unwrap()
-}
-
-/// Whether two values have the same members, of the same kinds, all the way down.
-fn same_shape(one: &Value, other: &Value) -> bool {
-    match (one, other) {
-        (Value::Object(one), Value::Object(other)) => {
-            one.len() == other.len()
-                && one.iter().all(|(name, value)| {
-                    other.get(name).is_some_and(|other| same_shape(value, other))
-                })
-        }
-        (Value::Array(one), Value::Array(other)) => {
-            one.len() == other.len()
-                && one.iter().zip(other).all(|(one, other)| same_shape(one, other))
-        }
-        _ => std::mem::discriminant(one) == std::mem::discriminant(other),
-    }
 }
 
 #[test]

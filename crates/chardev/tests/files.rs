@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
@@ -243,15 +243,20 @@ fn a_log_without_room_counts_and_holds_nothing_up() {
     assert_eq!((port.output.len(), port.chardev.log_lost()), (0, 2000));
 }
 
-#[test]
-fn a_log_that_is_read_too_slowly_counts_and_holds_nothing_up() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("log");
+/// A port whose log is a FIFO, and the end at which that is read, without waiting.
+fn logging_into_a_fifo(directory: &Path) -> (Port, File) {
+    let path = directory.join("log");
     fifos(&path);
     let path = path.with_extension("out");
     let nonblock = OFlags::NONBLOCK.bits().cast_signed();
-    let mut reader = OpenOptions::new().read(true).custom_flags(nonblock).open(&path).unwrap();
-    let mut port = Port::open(&format!("null,logfile={}", path.display()));
+    let reader = OpenOptions::new().read(true).custom_flags(nonblock).open(&path).unwrap();
+    (Port::open(&format!("null,logfile={}", path.display())), reader)
+}
+
+#[test]
+fn a_log_that_is_read_too_slowly_counts_and_holds_nothing_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let (mut port, mut reader) = logging_into_a_fifo(directory.path());
     let all = Random(10).bytes(300_000);
     port.send(&all);
     assert!(port.output.is_empty());
@@ -265,12 +270,7 @@ fn a_log_that_is_read_too_slowly_counts_and_holds_nothing_up() {
 #[test]
 fn a_log_that_is_read_now_and_then_is_in_order() {
     let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("log");
-    fifos(&path);
-    let path = path.with_extension("out");
-    let nonblock = OFlags::NONBLOCK.bits().cast_signed();
-    let mut reader = OpenOptions::new().read(true).custom_flags(nonblock).open(&path).unwrap();
-    let mut port = Port::open(&format!("null,logfile={}", path.display()));
+    let (mut port, mut reader) = logging_into_a_fifo(directory.path());
     let mut random = Random(16);
     let all = random.bytes(400_000);
     let (mut sent, mut found) = (0, Vec::<u8>::new());

@@ -46,6 +46,16 @@ impl Client {
         client
     }
 
+    /// The same, whose driver has read of an empty transmitter in IIR of port 0, and will look again.
+    fn serving() -> Self {
+        let mut client = Self::new();
+        client.store(0, MCR, OUT2);
+        client.store(0, IER, 0x02);
+        assert_eq!((client.fired(), client.load(0, IIR)), (1, 0x02));
+        client.set(IrqAction::Unmask, 0..1);
+        client
+    }
+
     fn arm(&mut self) {
         for (action, fd) in [(IrqAction::Trigger, &self.line), (IrqAction::Unmask, &self.unmask)] {
             let fd = OwnedFd::from(fd.try_clone().unwrap());
@@ -104,13 +114,9 @@ fn a_driver_that_reads_iir_once_an_interrupt_is_called_at_once_by_who_knows_its_
 
 #[test]
 fn a_port_that_is_closed_while_it_is_served_does_not_hold_the_other_one_up() {
-    let mut client = Client::new();
-    client.store(0, MCR, OUT2);
-    client.store(0, IER, 0x02);
-    assert_eq!((client.fired(), client.load(0, IIR)), (1, 0x02));
+    let mut client = Client::serving();
     client.store(0, IER, 0);
     client.store(0, MCR, 0);
-    client.set(IrqAction::Unmask, 0..1);
     client.store(1, MCR, OUT2);
     for round in 0..3 {
         client.store(1, DATA, 0x55);
@@ -128,11 +134,7 @@ fn a_port_that_is_closed_while_it_is_served_does_not_hold_the_other_one_up() {
 #[test]
 fn a_port_that_is_closed_while_it_is_served_is_not_signalled_for() {
     for (register, value) in [(IER, 0), (MCR, 0)] {
-        let mut client = Client::new();
-        client.store(0, MCR, OUT2);
-        client.store(0, IER, 0x02);
-        assert_eq!((client.fired(), client.load(0, IIR)), (1, 0x02));
-        client.set(IrqAction::Unmask, 0..1);
+        let mut client = Client::serving();
         client.store(0, DATA, 0x55);
         assert!(client.level(), "the transmitter is empty again");
         client.store(0, register, value);
@@ -146,12 +148,8 @@ fn a_port_that_is_closed_while_it_is_served_is_not_signalled_for() {
 
 #[test]
 fn a_driver_that_was_called_in_a_pause_is_called_at_once_from_then_on() {
-    let mut client = Client::new();
-    client.store(0, MCR, OUT2);
-    client.store(0, IER, 0x02);
-    // It reads IIR, sends, and does not look again, but polls all the while.
-    assert_eq!((client.fired(), client.load(0, IIR)), (1, 0x02));
-    client.set(IrqAction::Unmask, 0..1);
+    let mut client = Client::serving();
+    // It sends, and does not look again, but polls all the while.
     client.store(0, DATA, 0x55);
     let mut pauses = 0;
     while client.fired() == 0 {
