@@ -1,6 +1,7 @@
 //! How others are told that this program is ready, how it does, and that it ends: `NOTIFY_SOCKET` as in systemd's
 //! `sd_notify(3)`, and `--ready-fd`.
 
+use std::collections::VecDeque;
 use std::env;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -8,7 +9,8 @@ use std::io::Write;
 use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -24,8 +26,6 @@ use crate::inherited;
 /// Names the socket of whoever wants to be told.
 pub const VARIABLE: &str = "NOTIFY_SOCKET";
 
-/// Messages that may wait for a reader.
-const WAITING: usize = 64;
 /// How long one message may wait for a reader.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the end of the program waits for its last words, and its start for `--ready-fd`.
@@ -35,7 +35,7 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 pub struct Notify(Option<Teller>);
 
 struct Teller {
-    messages: Option<SyncSender<String>>,
+    queue: Arc<Queue>,
     done: Receiver<()>,
 }
 
@@ -55,33 +55,84 @@ impl Notify {
         }
     }
 
-    /// All sockets take clients.
-    pub fn ready(&self, status: &str) {
-        self.say(format!("READY=1\nSTATUS={}", line(status)));
+    /// Whether anybody is told.
+    pub fn is_heard(&self) -> bool {
+        self.0.is_some()
     }
 
-    /// A line for people.
+    /// All sockets take clients.
+    pub fn ready(&self, status: &str) {
+        self.say(Some("READY=1"), status);
+    }
+
+    /// A line for people. Of two that nobody has read yet the first is left out.
     pub fn status(&self, status: &str) {
-        self.say(format!("STATUS={}", line(status)));
+        self.say(None, status);
     }
 
     /// The end has begun.
     pub fn stopping(&self) {
-        self.say("STOPPING=1\nSTATUS=ending".into());
+        self.say(Some("STOPPING=1"), "ending");
     }
 
-    fn say(&self, message: String) {
-        // Who reads nothing hears nothing.
-        let _ = self
-            .0
-            .iter()
-            .filter_map(|it| it.messages.as_ref())
-            .try_for_each(|messages| messages.try_send(message.clone()));
+    fn say(&self, state: Option<&'static str>, status: &str) {
+        if let Self(Some(teller)) = self {
+            teller.queue.put(Message { state, status: line(status) });
+        }
     }
 }
 
 fn line(text: &str) -> String {
     text.chars().map(|it| if it.is_control() { '?' } else { it }).collect()
+}
+
+struct Message {
+    /// What is more than a status.
+    state: Option<&'static str>,
+    status: String,
+}
+
+/// What is still to be told: no more than one message of each kind.
+#[derive(Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    messages: VecDeque<Message>,
+    closed: bool,
+}
+
+impl Queue {
+    fn put(&self, message: Message) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.messages.back().is_some_and(|last| last.state.is_none()) {
+            waiting.messages.pop_back();
+        }
+        waiting.messages.push_back(message);
+        self.changed.notify_one();
+    }
+
+    fn close(&self) {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.changed.notify_one();
+    }
+
+    /// The next; `None` when there is none any more.
+    fn take(&self) -> Option<Message> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(message) = waiting.messages.pop_front() {
+                return Some(message);
+            }
+            if waiting.closed {
+                return None;
+            }
+            waiting = self.changed.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
 }
 
 impl Teller {
@@ -91,13 +142,15 @@ impl Teller {
         let (family, kind) = (AddressFamily::UNIX, SocketType::DGRAM);
         let socket = socket_with(family, kind, SocketFlags::CLOEXEC, None).map_err(cannot)?;
         set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE)).map_err(cannot)?;
-        let (messages, waiting) = sync_channel::<String>(WAITING);
+        let queue = Arc::new(Queue::default());
         let (finished, done) = channel();
-        let name = name.to_owned();
+        let (name, waiting) = (name.to_owned(), Arc::clone(&queue));
         let tell = move || {
             let mut level = log::Level::Warn;
-            for message in waiting {
-                let sent = sendto(&socket, message.as_bytes(), SendFlags::NOSIGNAL, &address);
+            while let Some(Message { state, status }) = waiting.take() {
+                let state = state.map(|state| format!("{state}\n")).unwrap_or_default();
+                let text = format!("{state}STATUS={status}");
+                let sent = sendto(&socket, text.as_bytes(), SendFlags::NOSIGNAL, &address);
                 if let Err(errno) = sent {
                     let why = match errno {
                         Errno::AGAIN => "nobody reads there".into(),
@@ -111,13 +164,13 @@ impl Teller {
         };
         let thread = thread::Builder::new().name("notify".into()).spawn(tell);
         thread.map_err(|error| plain(&error))?;
-        Ok(Self { messages: Some(messages), done })
+        Ok(Self { queue, done })
     }
 }
 
 impl Drop for Teller {
     fn drop(&mut self) {
-        self.messages = None;
+        self.queue.close();
         let _: Result<(), RecvTimeoutError> = self.done.recv_timeout(LAST_WORDS);
     }
 }
@@ -171,5 +224,19 @@ mod tests {
         }
         assert_eq!(address(OsStr::new("@x")).unwrap().abstract_name(), Some(&b"x"[..]));
         assert!(address(OsStr::new("/x")).unwrap().path().is_some());
+    }
+
+    #[test]
+    fn of_what_nobody_reads_the_newest_status_stays_and_every_change_of_state() {
+        let queue = Queue::default();
+        let put = |state, status: &str| queue.put(Message { state, status: status.to_owned() });
+        put(Some("READY=1"), "0");
+        (1..1000).for_each(|number| put(None, &number.to_string()));
+        put(Some("STOPPING=1"), "ending");
+        queue.close();
+        let taken = std::iter::from_fn(|| queue.take()).map(|it| (it.state, it.status));
+        // The status that the end replaces is old news.
+        let expected = [(Some("READY=1"), "0"), (Some("STOPPING=1"), "ending")];
+        assert_eq!(taken.collect::<Vec<_>>(), expected.map(|(state, it)| (state, it.to_owned())));
     }
 }

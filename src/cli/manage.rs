@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::Polling;
 use super::control::{Server, duration};
+use super::handed::{Peers, Ready};
 use crate::device_spec::DeviceTextParser;
 use crate::manage;
 use crate::parents::Pools;
@@ -56,6 +57,12 @@ pub struct Manage {
 
     #[command(flatten)]
     pub pools: PoolFlags,
+
+    #[command(flatten)]
+    pub peers: Peers,
+
+    #[command(flatten)]
+    pub ready: Ready,
 
     #[command(flatten)]
     pub polling: Polling,

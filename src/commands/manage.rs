@@ -1,17 +1,20 @@
 //! `mdev-user manage`: any number of devices, which come and go at run time.
 
 use std::error::Error;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::thread;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::announce;
+use crate::activation::Sockets;
 use crate::cli;
 use crate::control::{Bound, Devices};
-use crate::manage::{Allowed, Definitions, Handle, Manager, Tree, channels};
-use crate::notify::Notify;
+use crate::manage::{Access, Allowed, Definitions, Handle, Manager, Serving, Tree, channels};
+use crate::notify::{Notify, ReadyFd};
 use crate::parents::Parents;
 use crate::peers::Gate;
 use crate::signals::{self, Ending};
@@ -20,21 +23,30 @@ use crate::signals::{self, Ending};
 const MOST_LOOPS: usize = 4;
 
 pub fn manage(options: &cli::Manage) -> Result<ExitCode, Box<dyn Error>> {
+    // Before anything here is opened, which might get the number of one of them.
+    let Handed { control: handed, ready: ready_fd } = Handed::take(options)?;
     let allowed = Allowed::new(&options.allow_path)?;
     let definitions = Definitions::read(options.config.as_deref(), options.save)?;
     let ending = Ending::new()?;
     raise_limit();
-    let tree = Tree::open(&options.run_dir)?;
+    let given = handed.as_ref().and_then(place_of);
+    let uids = options.peers.uids();
+    let access = Access::new(uids.clone(), given.as_deref());
+    let tree = Tree::open(&options.run_dir, given.as_deref())?;
     let (root, path) = (tree.root().to_owned(), Tree::control(tree.root()));
-    let control = Bound::new(Some(&path), None, Gate::new(None))?;
-    let notify = Arc::new(Mutex::new(Notify::from_environment()));
+    // Who was told the run directory finds one there in any case.
+    let own = (given.as_ref() != Some(&path)).then_some(path.as_path());
+    let control = Bound::new(own, handed, Gate::new(uids))?;
+    let notify = Notify::from_environment();
     let (sender, messages) = channels();
     let parents = Arc::new(Parents::with(options.pools.into()));
     let handle = Handle::new(sender, parents, allowed);
     let devices = Arc::new(Devices::managed(handle.clone()));
     let cpus = thread::available_parallelism().map_or(1, usize::from).min(MOST_LOOPS);
-    let loops = (options.loops.map_or(cpus, usize::from), options.polling.most());
-    let mut manager = Manager::new(tree, loops, definitions, Arc::clone(&devices), handle.clone())?;
+    let loops = options.loops.map_or(cpus, usize::from);
+    let serving = Serving { loops, poll: options.polling.most(), access };
+    let mut manager =
+        Manager::new(tree, serving, definitions, Arc::clone(&devices), handle.clone())?;
     let teller = handle.clone();
     ending.each(move |signal| {
         log::info!("{}: ending", signals::name(signal));
@@ -43,7 +55,6 @@ pub fn manage(options: &cli::Manage) -> Result<ExitCode, Box<dyn Error>> {
     })?;
     let control = control.map(|control| control.answer(devices)).transpose()?;
     let to_start = manager.to_start();
-    let told = Arc::clone(&notify);
     let start = move || {
         for (uuid, definition) in to_start {
             if let Err(failure) = handle.create(uuid, definition, false) {
@@ -56,16 +67,40 @@ pub fn manage(options: &cli::Manage) -> Result<ExitCode, Box<dyn Error>> {
             super::shell_word(&root.display().to_string())
         );
         let _ = announce(ready, false);
-        told.lock().unwrap_or_else(PoisonError::into_inner).ready("manages devices");
+        ready_fd.into_iter().for_each(ReadyFd::tell);
+        handle.tell(move |manager| manager.ready(notify));
     };
     thread::Builder::new().name("start".into()).spawn(start)?;
     let ended_well = manager.run(&messages);
-    notify.lock().unwrap_or_else(PoisonError::into_inner).stopping();
     // From here on nobody waits for what is not done any more.
     drop(messages);
     drop(control);
     drop(manager);
     Ok(if ended_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What this process was started with.
+struct Handed {
+    control: Option<UnixListener>,
+    ready: Option<ReadyFd>,
+}
+
+impl Handed {
+    fn take(options: &cli::Manage) -> Result<Self, String> {
+        let ready = options.ready.ready_fd;
+        let mut sockets = Sockets::take(&[("--ready-fd", ready)])?;
+        let control = sockets.control(true, false)?;
+        sockets.finish("control, or no name; a manager makes those of its devices itself")?;
+        Ok(Self { control, ready: ready.map(ReadyFd::take).transpose()? })
+    }
+}
+
+/// Where the file of a socket is, if it has one, and it is there.
+fn place_of(socket: &UnixListener) -> Option<PathBuf> {
+    let address = socket.local_addr().ok()?;
+    let path = address.as_pathname()?;
+    let place = path.parent()?.canonicalize().ok()?.join(path.file_name()?);
+    place.symlink_metadata().is_ok().then_some(place)
 }
 
 /// A device takes about ten descriptors, and the usual limit is 1024.

@@ -36,21 +36,19 @@ const MOST_OF_MANAGER: usize = 256;
 const REST: Duration = Duration::from_millis(100);
 
 /// A control socket that does not answer yet: to be made before anything that is only to be if it can be made.
-pub struct Bound(Listener, Gate);
+pub struct Bound(Vec<Listener>, Gate);
 
 impl Bound {
-    /// At `path`, unless one was handed over; for whoever the gate lets in.
+    /// At `path`, and where one was handed over; for whoever the gate lets in.
     pub fn new(
         path: Option<&Path>,
         inherited: Option<UnixListener>,
         gate: Gate,
     ) -> Result<Option<Self>, Box<dyn Error>> {
-        let listener = match (inherited, path) {
-            (Some(socket), _) => Listener::inherited(socket)?,
-            (None, Some(path)) => Listener::bind(path)?,
-            (None, None) => return Ok(None),
-        };
-        Ok(Some(Self(listener, gate)))
+        let mut listeners = Vec::new();
+        listeners.extend(inherited.map(Listener::inherited).transpose()?);
+        listeners.extend(path.map(Listener::bind).transpose()?);
+        Ok((!listeners.is_empty()).then_some(Self(listeners, gate)))
     }
 
     /// Answers from here on.
@@ -81,38 +79,40 @@ impl Drop for Control {
     }
 }
 
-fn accept_all(listener: &Listener, mut gate: Gate, stop: &OwnedFd, devices: &Arc<Devices>) {
+fn accept_all(listeners: &[Listener], mut gate: Gate, stop: &OwnedFd, devices: &Arc<Devices>) {
     // As many others hold it as there are connections.
     let open = Arc::new(());
-    let most = if devices.manager().is_ok() { MOST_OF_MANAGER } else { MOST };
-    while !waits(&[listener], stop, None) {
-        match listener.accept() {
-            Ok(Some(stream)) => {
-                if let Err(Stranger(who)) = gate.admit(&stream) {
-                    connection::turn_away(&stream, &who);
-                    // What it sent along may keep waiting whoever closes it.
-                    closer::close_elsewhere(stream.into());
-                    continue;
-                }
-                if Arc::strong_count(&open) > most {
-                    connection::refuse(&stream, most);
-                    closer::close_elsewhere(stream.into());
-                    continue;
-                }
-                let (ticket, devices) = (Arc::clone(&open), Arc::clone(devices));
-                if let Err(error) = start(stream, ticket, devices) {
-                    log::warn!("control socket: cannot take a client on: {error}");
-                }
-            }
-            Ok(None) => (),
-            Err(error) => {
-                log::debug!("control socket: cannot take a client on: {error}");
-                if waits(&[], stop, Some(REST)) {
-                    break;
+    while !waits(listeners, stop, None) {
+        for listener in listeners {
+            match listener.accept() {
+                Ok(Some(stream)) => welcome(stream, &mut gate, &open, devices),
+                Ok(None) => (),
+                Err(error) => {
+                    log::debug!("control socket: cannot take a client on: {error}");
+                    if waits(&[], stop, Some(REST)) {
+                        return;
+                    }
                 }
             }
         }
     }
+}
+
+/// Takes a client on, unless it may not come in, or is one too many.
+fn welcome(stream: UnixStream, gate: &mut Gate, open: &Arc<()>, devices: &Arc<Devices>) {
+    let most = if devices.manager().is_ok() { MOST_OF_MANAGER } else { MOST };
+    if let Err(Stranger(who)) = gate.admit(&stream) {
+        connection::turn_away(&stream, &who);
+    } else if Arc::strong_count(open) > most {
+        connection::refuse(&stream, most);
+    } else {
+        if let Err(error) = start(stream, Arc::clone(open), Arc::clone(devices)) {
+            log::warn!("control socket: cannot take a client on: {error}");
+        }
+        return;
+    }
+    // What it sent along may keep waiting whoever closes it.
+    closer::close_elsewhere(stream.into());
 }
 
 fn start(stream: UnixStream, ticket: Arc<()>, devices: Arc<Devices>) -> io::Result<()> {
@@ -128,10 +128,10 @@ fn start(stream: UnixStream, ticket: Arc<()>, devices: Arc<Devices>) -> io::Resu
 }
 
 /// Waits until one of `sources` can be read, or for as long as `most`. Returns whether `stop` was signalled.
-fn waits(sources: &[&Listener], stop: &OwnedFd, most: Option<Duration>) -> bool {
+fn waits(sources: &[Listener], stop: &OwnedFd, most: Option<Duration>) -> bool {
     let most = most.and_then(|most| Timespec::try_from(most).ok());
     let mut ends = vec![PollFd::new(stop, PollFlags::IN)];
-    ends.extend(sources.iter().map(|source| PollFd::new(*source, PollFlags::IN)));
+    ends.extend(sources.iter().map(|source| PollFd::new(source, PollFlags::IN)));
     // An interrupted wait is as good as one that was too short.
     let _ = poll(&mut ends, most.as_ref());
     ends.first().is_some_and(|stop| !stop.revents().is_empty())

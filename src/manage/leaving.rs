@@ -151,6 +151,7 @@ impl Manager {
         self.tell(uuid, "released", Map::new());
         let Some(instance) = self.instances.remove(&uuid) else { return };
         log::info!("{}: released", instance.label());
+        self.say_status();
         for waiter in instance.waiters {
             waiter.answer(Ok(()));
         }

@@ -4,12 +4,14 @@
 //! tell it what happens, and it tells them what to do; it waits for none of them. Whoever wants something of it, a
 //! control connection say, has a [`Handle`], and may wait.
 
+mod access;
 mod allowed;
 mod definitions;
 mod handle;
 mod instance;
 mod lanes;
 mod leaving;
+mod status;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -24,6 +26,7 @@ use uuid::Uuid;
 use vfio_device::{DEVICE_API, Errno};
 use vfio_user_server::{Endpoint, EndpointId, Listener, User};
 
+pub use access::Access;
 pub use allowed::Allowed;
 pub use definitions::{Definition, Definitions, dump, uuid};
 pub use handle::Handle;
@@ -34,6 +37,7 @@ use tree::TypeText;
 
 use crate::control::{Devices, Failure, Known};
 use crate::errors::plain;
+use crate::notify::Notify;
 use crate::parents::{Created, parent_of};
 
 /// Something to do for the manager.
@@ -42,6 +46,15 @@ pub type Message = Box<dyn FnOnce(&mut Manager) + Send>;
 /// What messages go through, until there is a manager.
 pub fn channels() -> (Sender<Message>, Receiver<Message>) {
     channel()
+}
+
+/// How devices are served.
+pub struct Serving {
+    /// On how many threads.
+    pub loops: usize,
+    /// For how long each polls.
+    pub poll: Duration,
+    pub access: Access,
 }
 
 /// All devices, and where they are.
@@ -54,6 +67,11 @@ pub struct Manager {
     definitions: Definitions,
     /// `available_instances` of each type, as it was said last.
     available: BTreeMap<&'static str, u32>,
+    access: Access,
+    /// Who is told how many there are, from when clients can come.
+    notify: Option<Notify>,
+    /// What that was told last.
+    status: String,
     tree: Tree,
     ends: bool,
     failed: bool,
@@ -64,7 +82,7 @@ impl Manager {
     /// When the loops cannot be started, or the tree cannot be written.
     pub fn new(
         mut tree: Tree,
-        (count, poll): (usize, Duration),
+        Serving { loops, poll, access }: Serving,
         definitions: Definitions,
         devices: Arc<Devices>,
         handle: Handle,
@@ -79,10 +97,24 @@ impl Manager {
                 available.insert(name, free);
             }
         }
-        let lanes = Lanes::start(count, poll, &handle)?;
-        let instances = BTreeMap::new();
-        let (ends, failed) = (false, false);
-        Ok(Self { lanes, handle, devices, instances, definitions, available, tree, ends, failed })
+        if access.is_for_others() {
+            tree.let_others_pass()?;
+        }
+        let lanes = Lanes::start(loops, poll, &handle)?;
+        Ok(Self {
+            lanes,
+            handle,
+            devices,
+            instances: BTreeMap::new(),
+            definitions,
+            available,
+            access,
+            notify: None,
+            status: String::new(),
+            tree,
+            ends: false,
+            failed: false,
+        })
     }
 
     /// Does what there is to do until it is told to end. Returns whether all went well.
@@ -100,6 +132,7 @@ impl Manager {
             }
             self.do_what_is_due(Instant::now());
         }
+        self.say_stopping();
         !self.failed
     }
 
@@ -159,16 +192,25 @@ impl Manager {
             })
         });
         let listener = match listener {
-            Ok(listener) => listener,
+            Ok(listener) => {
+                if let Err(error) = self.access.grant(&socket) {
+                    log::warn!("{node}: its socket stays this user's alone: {}", plain(&error));
+                }
+                listener
+            }
             Err(failure) => {
                 drop(device);
                 self.abandon(uuid);
                 return waiter.answer(Err(failure));
             }
         };
+        let mut endpoint = Endpoint::new(device, listener);
+        if let Some(uids) = self.access.uids.clone() {
+            endpoint = endpoint.with_allowed_uids(uids);
+        }
         let (lane, handle) = (self.lanes.take(), self.handle.clone());
         self.lanes.post(lane, move |event_loop| {
-            let added = event_loop.add(Endpoint::new(device, listener));
+            let added = event_loop.add(endpoint);
             let known = added.and_then(|id| {
                 let known = Known::new(event_loop, id, Some(socket), ports);
                 known.ok_or(io::ErrorKind::NotFound.into())
@@ -206,6 +248,7 @@ impl Manager {
         let published = self.tree.publish(uuid, &node, Stage::Registered.name());
         self.devices.add(known);
         self.say_available();
+        self.say_status();
         self.tell(uuid, "registered", Map::new());
         if let Err(error) = published {
             waiter.answer(Err(not_written(&error)));
@@ -225,6 +268,7 @@ impl Manager {
         if instance.stage == Stage::Registered {
             note(self.tree.set_open(uuid, &node, 1));
         }
+        self.say_status();
     }
 
     /// Who that is.
@@ -256,6 +300,7 @@ impl Manager {
             note(self.tree.set_open(uuid, &node, 0));
         }
         self.tell_of_user(uuid, "closed", user.holder());
+        self.say_status();
         if waited_for {
             self.take_off(uuid);
         }

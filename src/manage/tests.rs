@@ -22,7 +22,7 @@ struct Running {
 impl Running {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let tree = Tree::open(directory.path()).unwrap();
+        let tree = Tree::open(directory.path(), None).unwrap();
         let (sender, messages) = channels();
         let parents = Arc::new(Parents::with(Pools::default()));
         let handle = Handle::new(sender, parents, Allowed::default());
@@ -30,9 +30,10 @@ impl Running {
         let of_manager = (Arc::clone(&devices), handle.clone());
         let run = move || {
             let (devices, handle) = of_manager;
-            let loops = (1, Duration::ZERO);
+            let serving =
+                Serving { loops: 1, poll: Duration::ZERO, access: Access::new(None, None) };
             let mut manager =
-                Manager::new(tree, loops, Definitions::default(), devices, handle).unwrap();
+                Manager::new(tree, serving, Definitions::default(), devices, handle).unwrap();
             manager.run(&messages)
         };
         Self { handle, devices, thread: Some(thread::spawn(run)), directory }

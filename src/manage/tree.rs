@@ -3,9 +3,11 @@
 //! A directory or a file appears whole or not at all: it is made under [`STAGING`] and renamed. What goes, goes the same
 //! way back.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{
+    DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink,
+};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -49,8 +51,10 @@ pub enum TreeError {
     TooLong { path: PathBuf, length: usize, most: usize },
     #[error("{path} {what}; use another directory")]
     Unsafe { path: PathBuf, what: &'static str },
-    #[error("{path} is there, and no manager has made it; move it away, or use another directory")]
-    NotOurs { path: PathBuf },
+    #[error(
+        "{path} is there, and no manager has made it{hint}; move it away, or use another directory"
+    )]
+    NotOurs { path: PathBuf, hint: &'static str },
     #[error("cannot use {path} as run directory: {why}")]
     Io { path: PathBuf, why: String },
 }
@@ -66,10 +70,11 @@ pub struct TypeText<'a> {
 
 impl Tree {
     /// Takes `path` as run directory, which is made if it is not there, and clears it of what an earlier manager left.
+    /// `given` is the place of a control socket that was handed over: if that is the one here, it stays.
     ///
     /// # Errors
     /// [`TreeError`]: somebody else can write there, another manager has it, something else is there.
-    pub fn open(path: &Path) -> Result<Self, TreeError> {
+    pub fn open(path: &Path, given: Option<&Path>) -> Result<Self, TreeError> {
         let failed = |path: &Path, error: &io::Error| {
             let why = match error.kind() {
                 io::ErrorKind::NotFound => "there is no directory to make it in; make that".into(),
@@ -92,9 +97,16 @@ impl Tree {
             error
         };
         check(&root).map_err(undo)?;
-        let lock = take(&root).map_err(|error| match error {
+        let lock = take(&root, given).map_err(|error| match error {
             Taken::Busy(pid) => TreeError::Busy { path: root.clone(), pid },
-            Taken::NotOurs(path) => TreeError::NotOurs { path },
+            Taken::NotOurs(path) => {
+                let hint = if is_socket(&path) {
+                    " (systemd, perhaps, for mdev-user.socket: stop that, or let it start the manager)"
+                } else {
+                    ""
+                };
+                TreeError::NotOurs { path, hint }
+            }
             Taken::Io(error) => failed(&root, &error),
         });
         let tree = Self { lock: lock.map_err(undo)?, made, next: 0, root: root.clone() };
@@ -108,6 +120,13 @@ impl Tree {
         };
         begin().map_err(|error| failed(&root, &error))?;
         Ok(tree)
+    }
+
+    /// Lets others reach what is in it, as far as that lets them.
+    pub fn let_others_pass(&self) -> io::Result<()> {
+        let mut ways = vec![self.root.join("vfio"), self.root.join("vfio/devices")];
+        ways.extend(self.made.then(|| self.root.clone()));
+        ways.into_iter().try_for_each(|way| fs::set_permissions(way, Permissions::from_mode(0o711)))
     }
 
     /// Where the control socket belongs.
@@ -286,7 +305,7 @@ enum Taken {
 }
 
 /// Takes the lock of a run directory; one that has none must have nothing else of what managers make.
-fn take(root: &Path) -> Result<File, Taken> {
+fn take(root: &Path, given: Option<&Path>) -> Result<File, Taken> {
     let path = root.join(LOCK);
     loop {
         let mut options = OpenOptions::new();
@@ -296,7 +315,8 @@ fn take(root: &Path) -> Result<File, Taken> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let strange = OURS.iter().map(|name| root.join(name));
                 let strange = strange.chain([Tree::control(root)]);
-                if let Some(path) = strange.into_iter().find(|it| it.symlink_metadata().is_ok()) {
+                let mut strange = strange.filter(|it| Some(&**it) != given);
+                if let Some(path) = strange.find(|it| it.symlink_metadata().is_ok()) {
                     return Err(Taken::NotOurs(path));
                 }
                 match options.create_new(true).open(&path) {
@@ -332,6 +352,10 @@ fn take(root: &Path) -> Result<File, Taken> {
             return Ok(lock);
         }
     }
+}
+
+fn is_socket(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket())
 }
 
 fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {

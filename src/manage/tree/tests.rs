@@ -33,7 +33,7 @@ fn listing(root: &Path) -> BTreeMap<String, String> {
 }
 
 fn refusal(path: &Path) -> String {
-    Tree::open(path).unwrap_err().to_string()
+    Tree::open(path, None).unwrap_err().to_string()
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_directory_in_which_a_socket_would_have_too_long_a_path_is_refused_with_what
     let words = refusal(&long);
     assert!(words.contains("is 83 bytes long") && words.contains("82 at most"), "{words}");
     assert!(!long.exists(), "made and left");
-    Tree::open(&root.join("x".repeat(fill))).unwrap();
+    Tree::open(&root.join("x".repeat(fill)), None).unwrap();
 }
 
 #[test]
@@ -82,12 +82,12 @@ fn a_directory_with_something_of_a_managers_names_and_no_lock_is_nobodys_to_clea
 #[test]
 fn a_second_manager_is_refused_with_the_pid_of_the_first() {
     let directory = tempfile::tempdir().unwrap();
-    let first = Tree::open(directory.path()).unwrap();
+    let first = Tree::open(directory.path(), None).unwrap();
     let words = refusal(directory.path());
     assert!(words.starts_with("EBUSY: "), "{words}");
     assert!(words.contains(&format!("(pid {})", std::process::id())), "{words}");
     drop(first);
-    drop(Tree::open(directory.path()).unwrap());
+    drop(Tree::open(directory.path(), None).unwrap());
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn a_lock_that_is_a_link_is_not_followed() {
     let target = directory.path().join("mine");
     fs::write(&target, "mine").unwrap();
     symlink(&target, directory.path().join("lock")).unwrap();
-    Tree::open(directory.path()).unwrap_err();
+    Tree::open(directory.path(), None).unwrap_err();
     assert_eq!(fs::read_to_string(target).unwrap(), "mine");
 }
 
@@ -104,7 +104,7 @@ fn a_lock_that_is_a_link_is_not_followed() {
 fn what_an_earlier_manager_left_goes_and_nothing_else() {
     let directory = tempfile::tempdir().unwrap();
     let root = directory.path();
-    let mut first = Tree::open(root).unwrap();
+    let mut first = Tree::open(root, None).unwrap();
     first.add_type(SERIAL, 12).unwrap();
     first.add(UUID, "mtty-2", "registered").unwrap();
     first.publish(UUID, "vfio0", "registered").unwrap();
@@ -117,7 +117,7 @@ fn what_an_earlier_manager_left_goes_and_nothing_else() {
     flock(&first.lock, FlockOperation::Unlock).unwrap();
     std::mem::forget(first);
 
-    let second = Tree::open(root).unwrap();
+    let second = Tree::open(root, None).unwrap();
     let there: Vec<_> = listing(root).into_keys().collect();
     let expected = [
         ".staging",
@@ -139,18 +139,18 @@ fn what_an_earlier_manager_left_goes_and_nothing_else() {
 fn a_directory_that_was_made_goes_again_and_one_that_was_there_stays() {
     let directory = tempfile::tempdir().unwrap();
     let made = directory.path().join("run");
-    let tree = Tree::open(&made).unwrap();
+    let tree = Tree::open(&made, None).unwrap();
     assert_eq!(made.metadata().unwrap().permissions().mode() & 0o777, 0o700);
     drop(tree);
     assert!(!made.exists());
-    drop(Tree::open(directory.path()).unwrap());
+    drop(Tree::open(directory.path(), None).unwrap());
     assert_eq!(listing(directory.path()), BTreeMap::new());
 }
 
 #[test]
 fn a_device_comes_and_goes_as_in_sysfs() {
     let directory = tempfile::tempdir().unwrap();
-    let mut tree = Tree::open(directory.path()).unwrap();
+    let mut tree = Tree::open(directory.path(), None).unwrap();
     let uuid = UUID.to_string();
     let below = |tree: &Tree| listing(&tree.root().join("devices"));
     let of = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
@@ -201,7 +201,7 @@ fn a_device_comes_and_goes_as_in_sysfs() {
 #[test]
 fn a_type_says_what_the_driver_says_of_it() {
     let directory = tempfile::tempdir().unwrap();
-    let mut tree = Tree::open(directory.path()).unwrap();
+    let mut tree = Tree::open(directory.path(), None).unwrap();
     let display = TypeText {
         name: "mdpy-vga",
         pretty_name: "mdpy-vga",
