@@ -22,7 +22,8 @@ impl Access {
     pub fn new(uids: Option<Vec<u32>>, handed: Option<&Path>) -> Self {
         let found = handed.and_then(|path| fs::metadata(path).ok());
         // To connect is to write.
-        let mode = found.as_ref().map_or(0, |found| found.mode() & 0o066) | 0o600;
+        let writable = found.as_ref().map_or(0, |found| found.mode() & 0o022);
+        let mode = 0o600 | writable | writable << 1;
         let ours = rustix::process::getegid().as_raw();
         let group = found.map(|found| found.gid()).filter(|gid| mode & 0o060 != 0 && *gid != ours);
         Self { uids, mode, group }
@@ -55,16 +56,22 @@ mod tests {
             fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         }
         let access = Access::new(None, Some(&handed));
-        assert_eq!(access.is_for_others(), mode & 0o066 != 0);
+        assert_eq!(access.is_for_others(), mode & 0o022 != 0);
         access.grant(&socket).unwrap();
         socket.metadata().unwrap().mode() & 0o7777
     }
 
     #[test]
     fn a_device_s_socket_is_as_the_one_that_was_handed_over_and_its_owner_s_at_least() {
-        for (handed, expected) in
-            [(0o600, 0o600), (0o000, 0o600), (0o711, 0o600), (0o660, 0o660), (0o4777, 0o666)]
-        {
+        for (handed, expected) in [
+            (0o600, 0o600),
+            (0o000, 0o600),
+            (0o755, 0o600),
+            (0o660, 0o660),
+            (0o620, 0o660),
+            (0o602, 0o606),
+            (0o4777, 0o666),
+        ] {
             assert_eq!(mode_of(handed), expected, "{handed:o}");
         }
         assert!(!Access::new(None, None).is_for_others());

@@ -56,8 +56,22 @@ pub fn soon(what: &str, mut done: impl FnMut() -> bool) {
 /// The program, with nothing of this test's environment that could change what it does.
 pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mdev-user"));
-    command.env_remove("RUST_LOG").stdin(Stdio::null());
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    plain(&mut command);
+    command
+}
+
+fn plain(command: &mut Command) {
+    for variable in ["RUST_LOG", "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"] {
+        command.env_remove(variable);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+}
+
+/// A shell's script, in which `"$0" "$@"` is the program and its words.
+pub fn shell(script: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_mdev-user")]);
+    plain(&mut command);
     command
 }
 
@@ -113,7 +127,13 @@ impl Managed {
     /// The same in a directory that the test has prepared.
     #[track_caller]
     pub fn start_in(directory: tempfile::TempDir, more: &[&str]) -> Self {
-        let mut child = launch(directory.path(), more);
+        Self::start_by(program(), directory, more)
+    }
+
+    /// The same by a command, which runs the program that its last words say.
+    #[track_caller]
+    pub fn start_by(command: Command, directory: tempfile::TempDir, more: &[&str]) -> Self {
+        let mut child = launch_by(command, directory.path(), more);
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut ready = String::new();
         stdout.read_line(&mut ready).unwrap();
@@ -225,9 +245,13 @@ impl Managed {
 
 /// Starts a manager, which may refuse.
 pub fn launch(directory: &Path, more: &[&str]) -> Child {
+    launch_by(program(), directory, more)
+}
+
+/// The same by a command, which runs the program that its last words say.
+pub fn launch_by(mut command: Command, directory: &Path, more: &[&str]) -> Child {
     let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
     let more = more.iter().map(|it| it.replace("DIR", directory.to_str().unwrap()));
-    let mut command = program();
     command.args(["--log-level", "info", "manage", "--run-dir"]).arg(directory.join("run"));
     command.args(more).stderr(log).spawn().unwrap()
 }

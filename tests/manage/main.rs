@@ -14,6 +14,7 @@ mod crash;
 mod documents;
 mod events;
 mod guests;
+mod handed;
 mod life;
 mod order;
 mod refusals;
