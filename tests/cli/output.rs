@@ -176,6 +176,7 @@ fn capabilities_tell_a_program_what_it_needs() {
             "fault",
             "fd",
             "listen-fds",
+            "manage",
             "notify-socket",
             "once",
             "poll-us",

@@ -86,8 +86,9 @@ fn what_the_units_start_is_known_to_the_program() {
             continue;
         }
         assert_eq!(said.status, 0, "{name}: {said:?}");
+        let known: BTreeSet<_> = said.out.split_whitespace().collect();
         for option in words.filter(|word| word.starts_with("--")) {
-            assert!(said.out.contains(&format!("{option} ")), "{name}: {option}");
+            assert!(known.contains(option), "{name}: {option}");
         }
     }
 }
@@ -135,6 +136,72 @@ fn the_units_of_a_device_serve_it() {
     drop(client);
     assert_eq!(end(child).status, 0);
     assert!(path.exists(), "it is the manager's");
+}
+
+/// The text of a unit whose directories are below `root`.
+fn unit_below(root: &Path, name: &str) -> String {
+    let (_, text) = units().into_iter().find(|(unit, _)| unit == name).unwrap();
+    let place = |name: &str| root.join(name).to_str().unwrap().to_owned();
+    text.replace("%t", &place("runtime")).replace("%S", &place("state"))
+}
+
+/// A device's UUID, as `list` has it.
+fn listed(run_dir: &Path) -> Option<String> {
+    let said = say(mdev_user(&["list", "--run-dir"]).arg(run_dir));
+    assert_eq!(said.status, 0, "{said:?}");
+    said.out.split(' ').next().filter(|it| !it.is_empty()).map(str::to_owned)
+}
+
+/// As systemd would, but for the start of systemd itself.
+#[test]
+fn the_units_of_the_manager_start_it_and_keep_its_devices() {
+    let root = tempfile::tempdir().unwrap();
+    let socket = unit_below(root.path(), "mdev-user.socket");
+    let service = unit_below(root.path(), "mdev-user.service");
+    let path = Path::new(setting(&socket, "ListenStream")[0]);
+    let run_dir = path.parent().unwrap();
+    for directory in
+        [run_dir, &root.path().join("state").join(setting(&service, "StateDirectory")[0])]
+    {
+        fs::create_dir_all(directory).unwrap();
+    }
+    let start = setting(&service, "ExecStart")[0].replace(INSTALLED, PROGRAM);
+    let mut device = None;
+    for _ in 0..2 {
+        let Some(mut activate) = systemd("systemd-socket-activate") else { return };
+        let notified = root.path().join("notify");
+        let manager = UnixDatagram::bind(&notified).unwrap();
+        manager.set_read_timeout(Some(crate::PATIENCE)).unwrap();
+        activate.arg(format!("--setenv=NOTIFY_SOCKET={}", notified.display()));
+        activate.arg("--listen").arg(path);
+        activate.arg(format!("--fdname={}", setting(&socket, "FileDescriptorName")[0]));
+        activate.args(start.replace("$OPTIONS", "--mtty-ports 1").split(' '));
+        let child = activate.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        crate::listening(path);
+        let mut message = [0; 64];
+        let size = manager.recv(&mut message).unwrap();
+        assert!(message[..size].starts_with(b"READY=1\n"), "{message:?}");
+        if device.is_none() {
+            let said = say(mdev_user(&["create", "mtty-1", "--run-dir"]).arg(run_dir));
+            assert_eq!(said.status, 0, "{said:?}");
+        }
+        // It comes back with the next.
+        let found = listed(run_dir);
+        assert!(found.is_some());
+        assert_eq!(device.get_or_insert(found.clone()), &found);
+        rustix::process::kill_process(
+            rustix::process::Pid::from_child(&child),
+            rustix::process::Signal::TERM,
+        )
+        .unwrap();
+        assert_eq!(end(child).status, 0);
+        let left: Vec<_> =
+            fs::read_dir(run_dir).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(left, ["control"], "it is systemd's");
+        // As systemd does before it listens anew.
+        fs::remove_file(path).unwrap();
+        fs::remove_file(notified).unwrap();
+    }
 }
 
 /// Conformance: S61.
