@@ -10,6 +10,7 @@ mod vfio;
 
 mod capacity;
 mod config;
+mod contract;
 mod crash;
 mod documents;
 mod events;
@@ -17,5 +18,6 @@ mod guests;
 mod handed;
 mod life;
 mod order;
+mod races;
 mod refusals;
 mod use_of;

@@ -9,11 +9,13 @@ fn root() -> PathBuf {
 }
 
 /// Directories with the sources of tests that the page may name.
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 6] = [
     "crates/vfio-device/src",
     "crates/vfio-device/tests",
     "crates/vfio-user-server/src",
     "crates/vfio-user-server/tests",
+    "src/manage",
+    "tests/manage",
 ];
 
 /// Names of all functions below these directories that are marked as a test.
@@ -76,6 +78,12 @@ fn every_test_that_the_life_cycle_page_names_exists() {
         named.iter().filter(|(_, name)| !tests_there_are.contains(name)).collect();
     assert!(missing.is_empty(), "docs/life-cycle.md names what is no test: {missing:?}");
     assert!(named.len() > 60, "only {} tests are named: is it still a table?", named.len());
+    for file in ["life", "contract", "races"] {
+        let source = root().join(format!("tests/manage/{file}.rs"));
+        for test in tests_of(&std::fs::read_to_string(source).unwrap()) {
+            assert!(named.iter().any(|(_, name)| *name == test), "{test} is missing in the page");
+        }
+    }
     for shape in tests(&["crates/vfio-device/tests/contract/shapes"]) {
         assert!(named.iter().any(|(_, name)| *name == shape), "{shape} is missing in the page");
     }
