@@ -13,6 +13,7 @@ use super::announce;
 use crate::activation::Sockets;
 use crate::cli;
 use crate::control::{Bound, Devices};
+use crate::errors::plain;
 use crate::manage::{Access, Allowed, Definitions, Handle, Manager, Serving, Tree, channels};
 use crate::notify::{Notify, ReadyFd};
 use crate::parents::Parents;
@@ -45,8 +46,10 @@ pub fn manage(options: &cli::Manage) -> Result<ExitCode, Box<dyn Error>> {
     let cpus = thread::available_parallelism().map_or(1, usize::from).min(MOST_LOOPS);
     let loops = options.loops.map_or(cpus, usize::from);
     let serving = Serving { loops, poll: options.polling.most(), access };
-    let mut manager =
-        Manager::new(tree, serving, definitions, Arc::clone(&devices), handle.clone())?;
+    let manager = Manager::new(tree, serving, definitions, Arc::clone(&devices), handle.clone());
+    let mut manager = manager.map_err(|error| {
+        format!("cannot manage devices in {}: {}", root.display(), plain(&error))
+    })?;
     let teller = handle.clone();
     ending.each(move |signal| {
         log::info!("{}: ending", signals::name(signal));

@@ -251,6 +251,9 @@ fn why(path: &Path, errno: Errno) -> String {
         Errno::CONNREFUSED if is_socket(path) => {
             "nobody listens there any more; start the server again".into()
         }
+        Errno::CONNREFUSED if path.is_dir() => {
+            "it is a directory; a manager's run directory is named by --run-dir".into()
+        }
         Errno::CONNREFUSED | Errno::PROTOTYPE => {
             "it is something else; name the one that was given to --control-path".into()
         }

@@ -8,12 +8,16 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use super::saving;
 use crate::device_spec::{self, DeviceSpec};
 use crate::errors::plain;
 use crate::parents::parent_of;
 
 /// Bytes of a file: some ten thousand definitions.
 const MAX_FILE: u64 = 16 << 20;
+
+/// What a definition can have: mdevctl's members, and those that `list --json` prints beside them.
+const KNOWN: [&str; 6] = ["mdev_type", "start", "attrs", "node", "socket", "state"];
 
 /// What a device is made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +115,8 @@ impl Definitions {
             Err(error) if saves && error.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(format!("cannot read {shown}: {}", plain(&error))),
         };
-        Ok(Self { path: Some(path.into()), saves, all })
+        let path = if saves { saving::place(path)? } else { path.to_owned() };
+        Ok(Self { path: Some(path), saves, all })
     }
 
     /// A device has come at run time: the next manager is to make it too.
@@ -181,6 +186,13 @@ fn parse(bytes: &[u8]) -> Result<Vec<(Uuid, Definition)>, String> {
         for (text, value) in objects(&devices)?.into_iter().flatten() {
             let uuid = uuid(&text)?;
             let definition = Definition::from_json(&value).map_err(|it| format!("{uuid}: {it}"))?;
+            for member in value.as_object().into_iter().flat_map(Map::keys) {
+                if !KNOWN.contains(&member.as_str()) {
+                    log::warn!(
+                        "{uuid} of --config: nothing is known of '{member}', which is left out"
+                    );
+                }
+            }
             if parent_of(definition.kind) != parent {
                 let kind = definition.kind;
                 return Err(format!("{uuid}: {kind} is no type of parent '{parent}'"));
@@ -201,7 +213,10 @@ fn parse(bytes: &[u8]) -> Result<Vec<(Uuid, Definition)>, String> {
 pub fn uuid(text: &str) -> Result<Uuid, String> {
     let uuid = Uuid::try_parse(text).ok().filter(|_| text.len() == 36);
     uuid.ok_or_else(|| {
-        format!("'{text}' is no UUID: 32 hexadecimal digits in groups of 8-4-4-4-12")
+        // What a device's socket is called.
+        let is_node = text.strip_prefix("vfio").is_some_and(|it| it.parse::<u32>().is_ok());
+        let way_out = if is_node { "; `mdev-user list` has that of each node" } else { "" };
+        format!("'{text}' is no UUID: 32 hexadecimal digits in groups of 8-4-4-4-12{way_out}")
     })
 }
 

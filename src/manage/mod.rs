@@ -11,6 +11,7 @@ mod handle;
 mod instance;
 mod lanes;
 mod leaving;
+mod saving;
 mod status;
 mod tree;
 
@@ -363,13 +364,23 @@ impl Manager {
 /// A device goes on without a file that says how it does.
 fn note(written: io::Result<()>) {
     if let Err(error) = written {
-        log::warn!("the run directory is not up to date: {}", plain(&error));
+        log::warn!("the run directory is not up to date: {}", why(&error));
     }
 }
 
 fn not_written(error: &io::Error) -> Failure {
     let errno = Errno::from_io_error(error).unwrap_or(Errno::INVAL);
-    Failure::new(errno, format!("the run directory cannot be written: {}", plain(error)))
+    Failure::new(errno, format!("the run directory cannot be written: {}", why(error)))
+}
+
+fn why(error: &io::Error) -> String {
+    match error.kind() {
+        // Somebody has tidied up.
+        io::ErrorKind::NotFound => {
+            "it is gone, or part of it; end the manager and start it anew".into()
+        }
+        _ => plain(error),
+    }
 }
 
 /// What is left goes at once: whoever has ended the manager does not wait for guests.

@@ -77,6 +77,9 @@ impl Tree {
     pub fn open(path: &Path, given: Option<&Path>) -> Result<Self, TreeError> {
         let failed = |path: &Path, error: &io::Error| {
             let why = match error.kind() {
+                io::ErrorKind::NotFound if path.is_symlink() => {
+                    "it is a link that leads nowhere; use another path".into()
+                }
                 io::ErrorKind::NotFound => "there is no directory to make it in; make that".into(),
                 io::ErrorKind::PermissionDenied => "you may not; use another directory".into(),
                 io::ErrorKind::NotADirectory => "it is no directory; use another path".into(),

@@ -17,6 +17,7 @@ mod events;
 mod guests;
 mod handed;
 mod life;
+mod mistakes;
 mod order;
 mod races;
 mod refusals;

@@ -1,0 +1,172 @@
+//! Mistakes of people who use a manager by hand: what they are told, and what is left.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use crate::managed::{Managed, ONE, end, launch, program};
+
+/// How a manager in `directory` refuses to start.
+fn refusal(directory: &Path, more: &[&str]) -> String {
+    let mut child = launch(directory, more);
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let log = fs::read_to_string(directory.join("log")).unwrap();
+    fs::remove_file(directory.join("log")).unwrap();
+    assert_eq!(log.lines().count(), 1, "{log}");
+    assert!(!log.contains("os error"), "{log}");
+    log.trim_end().strip_prefix("mdev-user: ").unwrap().to_owned()
+}
+
+#[test]
+fn a_run_directory_that_cannot_be_is_said_to_be_that_with_a_way_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path().join("run");
+    symlink("nowhere", &run).unwrap();
+    let line = refusal(directory.path(), &[]);
+    assert!(line.ends_with("it is a link that leads nowhere; use another path"), "{line}");
+    fs::remove_file(&run).unwrap();
+    fs::write(&run, "mine").unwrap();
+    let line = refusal(directory.path(), &[]);
+    assert!(line.ends_with("is no directory; use another directory"), "{line}");
+    fs::remove_file(&run).unwrap();
+    // Only root can make what is somebody else's.
+    fs::create_dir(&run).unwrap();
+    if rustix::process::geteuid().is_root() {
+        chown(&run, Some(12345), None).unwrap();
+        let line = refusal(directory.path(), &[]);
+        assert!(line.ends_with("belongs to somebody else; use another directory"), "{line}");
+    } else {
+        eprintln!("NOT TESTED: it takes root to make somebody else's directory");
+    }
+    assert_eq!(fs::read_dir(&run).unwrap().count(), 0);
+}
+
+#[test]
+fn a_link_to_a_run_directory_and_a_relative_path_do_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let real = directory.path().join("real");
+    fs::create_dir(&real).unwrap();
+    fs::set_permissions(&real, Permissions::from_mode(0o700)).unwrap();
+    symlink("real", directory.path().join("run")).unwrap();
+    let mut managed = Managed::start_in(directory, &[]);
+    let made = managed.create(&["mtty-1"]);
+    // Where QEMU finds it from any directory.
+    let place = managed.directory().canonicalize().unwrap().join("real/vfio/devices/vfio0");
+    assert_eq!(made.socket, place);
+    let mut relative = program();
+    relative.args(["list", "--run-dir", "run"]).current_dir(managed.directory());
+    let out = end(relative.spawn().unwrap()).ok();
+    assert!(out.starts_with(&made.uuid), "{out}");
+    managed.finish(Signal::TERM);
+    assert_eq!(fs::read_dir(managed.directory().join("real")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_run_directory_that_goes_while_it_is_used_is_missed_and_devices_go_on() {
+    let mut managed = Managed::start();
+    let made = managed.create(&["mtty-1"]);
+    let mut user = crate::vfio::Client::negotiated(&made.socket);
+    let control = managed.directory().join("control");
+    fs::rename(managed.path("control"), &control).unwrap();
+    fs::remove_dir_all(managed.run_dir()).unwrap();
+    let ask = |arguments: &[&str]| {
+        let mut command = program();
+        command.arg(arguments[0]).arg("-c").arg(&control).args(&arguments[1..]);
+        end(command.spawn().unwrap())
+    };
+    let line = ask(&["create", "mtty-1"]).refused(1);
+    assert!(line.starts_with("ENOENT: the run directory cannot be written: it is gone"), "{line}");
+    assert!(line.ends_with("start it anew"), "{line}");
+    user.still_in_step();
+    drop(user);
+    ask(&["remove", &made.uuid]).ok();
+    assert_eq!(managed.finish(Signal::TERM).code(), Some(0), "{}", managed.log());
+    assert!(!managed.log().contains("panicked"), "{}", managed.log());
+}
+
+#[test]
+fn a_file_that_could_not_be_saved_to_is_refused_at_the_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let line = refusal(directory.path(), &["--config", "/no/such/devices.json", "--save"]);
+    let words = "cannot save to /no/such/devices.json: there is no directory /no/such; make it";
+    assert_eq!(line, words);
+    assert!(!directory.path().join("run").exists());
+}
+
+#[test]
+fn a_link_to_the_definitions_stays_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("real.json");
+    fs::write(&file, "[]").unwrap();
+    symlink("real.json", directory.path().join("devices.json")).unwrap();
+    let managed = Managed::start_in(directory, &["--config", "DIR/devices.json", "--save"]);
+    managed.create(&["mtty-1", "--uuid", ONE]);
+    let link = managed.directory().join("devices.json");
+    assert!(link.is_symlink());
+    assert!(fs::read_to_string(link).unwrap().contains(ONE));
+}
+
+#[test]
+fn definitions_that_are_wrong_are_said_to_be_by_line_uuid_and_member() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("devices.json");
+    let of = |parent: &str, definition: &str| {
+        format!("[\n{{\"{parent}\":[\n{{\"{ONE}\":\n{definition}\n}}]}}]")
+    };
+    for (text, words) in [
+        (of("mtty", r#"{"mdev_type":"mtty-1",}"#), "trailing comma at line 4 column 23"),
+        (of("mtty", "{}"), &*format!("{ONE}: 'mdev_type' is missing")),
+        (of("mtty", r#"{"mdev_type":"mtty-9"}"#), "there is no type 'mtty-9'"),
+        (of("mdpy", r#"{"mdev_type":"mtty-1"}"#), "mtty-1 is no type of parent 'mdpy'"),
+        (of("mtty", r#"{"mdev_type":"mtty-1","start":"yes"}"#), "'start' is auto or manual"),
+        (of("mtty", r#"{"mdev_type":"mtty-1","attrs":[{"serial0":"pyt"}]}"#), "serial0: \"pyt\""),
+        (of("mtty", r#"{"mdev_type":"mtty-1","attrs":[{"xres":"1"}]}"#), "no option 'xres'"),
+    ] {
+        fs::write(&file, &text).unwrap();
+        let line = refusal(directory.path(), &["--config", "DIR/devices.json"]);
+        assert!(line.contains("devices.json: ") && line.contains(words), "{text}: {line}");
+    }
+    assert!(!directory.path().join("run").exists());
+}
+
+#[test]
+fn a_member_that_is_not_known_is_named_in_the_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = json!([{ "mtty": [{ ONE: { "mdev_type": "mtty-1", "strat": "auto" } }] }]);
+    fs::write(directory.path().join("devices.json"), text.to_string()).unwrap();
+    let managed = Managed::start_in(directory, &["--config", "DIR/devices.json"]);
+    let log = managed.log();
+    assert!(log.contains(&format!("{ONE} of --config: nothing is known of 'strat'")), "{log}");
+    assert_eq!(managed.say(&["list"]).ok(), "");
+}
+
+#[test]
+fn words_that_are_nearly_right_are_answered_with_those_that_are() {
+    let managed = Managed::start();
+    let run = managed.run_dir();
+    let run = run.to_str().unwrap();
+    let compact = ONE.replace('-', "");
+    for (arguments, status, words) in [
+        (&["remove", "--run-dir", run, "vfio0"][..], 2, "`mdev-user list` has that of each node"),
+        (&["create", "--run-dir", run, "mtty2"], 2, "the types are mtty-1, mtty-2, "),
+        (&["create", "--run-dir", run, "mtty-2", "--uuid", &compact], 2, "groups of 8-4-4-4-12"),
+        (&["create", "--run-dir", run, "mtty-2", "--uuid", "{83b8f4f2-}"], 2, "8-4-4-4-12"),
+        (
+            &["list", "-c", run],
+            1,
+            "it is a directory; a manager's run directory is named by --run-dir",
+        ),
+        (&["reset", "--run-dir", run, "vfio7"], 1, "there is no device 'vfio7'"),
+        (&["list", "--run-dir", run, "-c", run], 2, "cannot be used with"),
+    ] {
+        let line = end(program().args(arguments).spawn().unwrap()).refused(status);
+        assert!(line.contains(words), "{arguments:?}: {line}");
+    }
+    // Of a UUID capitals are as good.
+    let made = managed.create(&["mtty-1", "--uuid", &ONE.to_uppercase()]);
+    assert_eq!(made.uuid, ONE);
+    managed.say(&["remove", &ONE.to_uppercase()]).ok();
+}
