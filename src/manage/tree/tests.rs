@@ -39,7 +39,7 @@ fn refusal(path: &Path) -> String {
 #[test]
 fn a_directory_that_others_can_write_to_is_refused_and_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o770)).unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o770)).unwrap();
     assert!(refusal(directory.path()).contains("can be written to by others"));
     assert_eq!(listing(directory.path()), BTreeMap::new());
 }
