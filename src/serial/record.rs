@@ -37,11 +37,15 @@ impl Heard {
 
 impl Record {
     pub(super) fn new() -> Self {
-        // At once, so that a register access does not allocate.
-        Self { bytes: VecDeque::with_capacity(MOST), end: 0, matched: 0 }
+        Self { bytes: VecDeque::new(), end: 0, matched: 0 }
     }
 
     pub(super) fn push(&mut self, byte: u8) {
+        if self.bytes.capacity() == 0 {
+            // All of it, once: no register access after the first one that says something allocates. A port that says
+            // nothing has none, as the allocator would lay it where others have been, and keep all that resident.
+            self.bytes.reserve_exact(MOST);
+        }
         if self.bytes.len() >= MOST {
             self.bytes.pop_front();
         }

@@ -86,3 +86,82 @@ fn twenty_four_ports_four_displays_and_256_mb_are_served_at_once_and_given_back(
         (managed.descriptors(), memory(&managed)) == before
     });
 }
+
+/// Its threads by name, but for those that close descriptors: how many there are depends on how busy they were.
+fn threads(managed: &Managed) -> Vec<String> {
+    let tasks =
+        std::fs::read_dir(format!("/proc/{}/task", managed.pid().as_raw_nonzero())).unwrap();
+    // One may end while it is looked at.
+    let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).ok();
+    let mut names: Vec<_> = tasks.filter_map(|task| name(task.unwrap())).collect();
+    names.retain(|name| name != "closer\n");
+    names.sort();
+    names
+}
+
+/// Context switches of all its threads.
+fn switches(managed: &Managed) -> u64 {
+    let tasks =
+        std::fs::read_dir(format!("/proc/{}/task", managed.pid().as_raw_nonzero())).unwrap();
+    let of = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("status")).ok();
+    let all: String = tasks.filter_map(|task| of(task.unwrap())).collect();
+    let lines = all.lines().filter(|line| line.contains("voluntary_ctxt_switches:"));
+    lines.map(|line| line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap()).sum()
+}
+
+/// Every name below its run directory.
+fn tree(managed: &Managed) -> BTreeSet<std::path::PathBuf> {
+    let (mut names, mut left) = (BTreeSet::new(), vec![managed.run_dir()]);
+    while let Some(directory) = left.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_dir() {
+                left.push(entry.path());
+            }
+            names.insert(entry.path());
+        }
+    }
+    names
+}
+
+#[test]
+fn sixty_devices_that_come_and_go_three_times_leave_nothing_and_idle_ones_wake_no_thread() {
+    const KINDS: [&str; 3] = ["mtty-1", "mdpy-vga", "mbochs-small"];
+
+    let pools = ["--mtty-ports", "20", "--mdpy-max", "20", "--mbochs-mb", "80", "--loops", "2"];
+    let managed = Managed::start_with(&pools);
+    for kind in KINDS {
+        let made = managed.create(&[kind]);
+        drop(Client::negotiated(&made.socket));
+        managed.remove(&made);
+    }
+    let held = || (managed.descriptors(), memory(&managed), threads(&managed));
+    let (mut before, mut still) = (held(), 0);
+    soon("it is at rest", || {
+        let now = held();
+        still = if now == before { still + 1 } else { 0 };
+        before = now;
+        still > 200
+    });
+    let files = tree(&managed);
+    for round in 0..3 {
+        let made: Vec<_> = (0..60).map(|number| managed.create(&[KINDS[number % 3]])).collect();
+        assert_eq!(KINDS.map(|kind| managed.available(kind)), [0, 0, 0]);
+        let mut users: Vec<_> = made.iter().map(|made| Client::negotiated(&made.socket)).collect();
+        users.iter_mut().for_each(Client::still_in_step);
+        if round == 0 {
+            // Each loop looks once whether those who have connected have said something, after 5 s.
+            soon("no thread is woken for 3 s", || {
+                let before = switches(&managed);
+                std::thread::sleep(std::time::Duration::from_secs(3));
+                switches(&managed) == before
+            });
+            users.iter_mut().for_each(Client::still_in_step);
+        }
+        drop(users);
+        made.iter().for_each(|made| managed.remove(made));
+        assert_eq!(KINDS.map(|kind| managed.available(kind)), [20, 20, 20]);
+        assert_eq!(tree(&managed), files, "round {round}");
+        soon("descriptors, mappings and threads are as before", || held() == before);
+    }
+}

@@ -1,7 +1,10 @@
-//! `cargo xtask bench`: our devices beside QEMU's own, in one guest, taking turns.
+//! `cargo xtask bench`: our devices beside QEMU's own, in one guest, taking turns; and many devices in one process.
 
+mod client;
+mod devices;
 mod display;
 mod far_end;
+mod manager;
 mod serial;
 
 use clap::ValueEnum;
@@ -18,6 +21,8 @@ pub enum Of {
     Serial,
     /// Stores to a framebuffer and loads from it
     Display,
+    /// What each of many devices of a manager costs
+    Devices,
 }
 
 /// Measures, and prints a table for each. `rounds`: how often each device takes its turn.
@@ -27,6 +32,9 @@ pub fn run(of: Option<Of>, rounds: Option<usize>) -> Result {
     }
     if of.is_none_or(|of| matches!(of, Of::Display)) {
         display::run(rounds.unwrap_or(101))?;
+    }
+    if of.is_none_or(|of| matches!(of, Of::Devices)) {
+        devices::run(rounds.unwrap_or(3))?;
     }
     Ok(())
 }

@@ -52,16 +52,17 @@ enum Task {
     /// completions, units for a user's systemd and the descriptor; it is unpacked and its program run. Nothing is
     /// installed.
     Deb,
-    /// Measures our devices beside QEMU's own, in one guest
+    /// Measures our devices beside QEMU's own, in one guest, and many devices in one process
     ///
     /// serial: what a guest waits for a register, and how fast a tty goes each way, to and from a socket on the host. The
     /// guest has four serial ports: two of QEMU's own pci-serial, mtty, and mtty served with --poll-us 0. display: stores
     /// to a framebuffer and loads from it, of mbochs and of two of QEMU's own bochs-display. QEMU's two are each other's
-    /// control. They take turns. Leave the machine alone meanwhile.
+    /// control. They take turns. devices: what each of up to 2000 devices of a manager costs, and what is left of them; no
+    /// guest. Leave the machine alone meanwhile.
     Bench {
         /// Measure only this
         of: Option<bench::Of>,
-        /// How often each takes its turn [default: 11 for serial, 101 for display]
+        /// How often each takes its turn [default: 11 for serial, 101 for display, 3 for devices]
         #[arg(long)]
         rounds: Option<usize>,
     },

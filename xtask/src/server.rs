@@ -1,8 +1,8 @@
-//! A running `mdev-user serve`.
+//! A running `mdev-user serve`, or `manage`.
 
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const SOCKET: &str = "device.sock";
 const CONTROL: &str = "control";
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Serves one device on a socket in a directory of its own. Dropping it kills it.
+/// Serves one device on a socket in a directory of its own, or manages many. Dropping it kills it.
 pub struct Server {
     process: Child,
     directory: TempDir,
@@ -37,10 +37,28 @@ impl Server {
         Self::start_in(directory, program, &[device, &["--control-path", &control]].concat())
     }
 
+    /// Starts a manager, and waits until it can be asked: by its control socket. Its run directory is in memory, as those
+    /// of users are, so that it is no disk that is measured.
+    pub fn manage(program: &Path, arguments: &[&str]) -> Result<Self> {
+        let directory = match tempfile::Builder::new().prefix("mdev-user-").tempdir_in("/dev/shm") {
+            Ok(directory) => directory,
+            Err(_) => directory()?,
+        };
+        let mut command = Command::new(program);
+        command.args(["--log-level", "warn", "manage", "--run-dir"]).arg(directory.path());
+        command.args(arguments).stdout(Stdio::null());
+        let socket = directory.path().join(CONTROL);
+        Self::launch(directory, command, &socket)
+    }
+
     fn start_in(directory: TempDir, program: &Path, device: &[&str]) -> Result<Self> {
         let socket = directory.path().join(SOCKET);
         let mut command = Command::new(program);
         command.arg("serve").args(device).arg("--socket-path").arg(&socket);
+        Self::launch(directory, command, &socket)
+    }
+
+    fn launch(directory: TempDir, mut command: Command, socket: &Path) -> Result<Self> {
         show(&command);
         let process = command.spawn()?;
         interrupt::list(Pid::from_child(&process), directory.path());
@@ -74,6 +92,10 @@ impl Server {
     /// Where it takes verbs, if it does.
     pub fn control(&self) -> PathBuf {
         self.directory.path().join(CONTROL)
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_child(&self.process)
     }
 
     /// Asks it to end, which it must do by itself and with success.
