@@ -220,6 +220,25 @@ impl Managed {
         fs::read_to_string(format!("/proc/{}/maps", self.child.id())).unwrap()
     }
 
+    /// How many files it has open, and how many mappings of what devices have: memory objects.
+    pub fn held(&self) -> (usize, usize) {
+        (self.descriptors(), self.maps().lines().filter(|line| line.contains("memfd:")).count())
+    }
+
+    /// The same when nothing moves any more.
+    #[track_caller]
+    pub fn held_at_rest(&self) -> (usize, usize) {
+        let mut before = (0, 0);
+        let mut still = 0;
+        soon("it is at rest", || {
+            let now = self.held();
+            still = if now == before { still + 1 } else { 0 };
+            before = now;
+            still > 200
+        });
+        before
+    }
+
     /// Kills it, and returns what is left.
     pub fn kill(mut self) -> tempfile::TempDir {
         kill_process(self.pid(), Signal::KILL).unwrap();

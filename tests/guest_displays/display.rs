@@ -1,13 +1,23 @@
 //! A display, as a test in the guest sees it.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use guest_kit::{Builder, Guest};
 
-use crate::picture::Picture;
+use crate::picture::{Picture, Screen};
+use crate::served::Served;
 
 /// For what takes moments, on a machine that is busy.
 pub const SOON: Duration = Duration::from_secs(120);
+
+impl Screen for Served {
+    fn screenshot(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mdev-user"));
+        command.arg("screenshot").arg("-c").arg(self.control());
+        command
+    }
+}
 
 /// A guest with the display, and functions for it in its shell.
 pub struct Display {

@@ -7,6 +7,7 @@
 mod display;
 mod mbochs;
 mod mdpy;
+#[path = "../common/picture.rs"]
 mod picture;
 #[path = "../common/random.rs"]
 mod random;

@@ -18,11 +18,6 @@ fn traffic(user: &mut Client, kind: &str) {
     user.still_in_step();
 }
 
-/// Mappings of what devices have: memory objects.
-fn memory(managed: &Managed) -> usize {
-    managed.maps().lines().filter(|line| line.contains("memfd:")).count()
-}
-
 #[test]
 fn twenty_four_ports_four_displays_and_256_mb_are_served_at_once_and_given_back() {
     const KINDS: [(&str, u32, &str); 3] =
@@ -35,14 +30,7 @@ fn twenty_four_ports_four_displays_and_256_mb_are_served_at_once_and_given_back(
         drop(Client::negotiated(&made.socket));
         managed.remove(&made);
     }
-    let mut before = (0, 0);
-    let mut still = 0;
-    soon("it is at rest", || {
-        let now = (managed.descriptors(), memory(&managed));
-        still = if now == before { still + 1 } else { 0 };
-        before = now;
-        still > 200
-    });
+    let before = managed.held_at_rest();
 
     let mut all: Vec<(&str, Made, Client)> = Vec::new();
     for (kind, count, errno) in KINDS {
@@ -82,9 +70,7 @@ fn twenty_four_ports_four_displays_and_256_mb_are_served_at_once_and_given_back(
         let left = std::fs::read_dir(managed.path(directory)).unwrap().count();
         assert_eq!(left, 0, "{directory}");
     }
-    soon("descriptors and mappings are given back", || {
-        (managed.descriptors(), memory(&managed)) == before
-    });
+    soon("descriptors and mappings are given back", || managed.held() == before);
 }
 
 /// Its threads by name, but for those that close descriptors: how many there are depends on how busy they were.

@@ -1,57 +1,18 @@
 //! Guests whose devices are managed; and docs/manage.md, pasted.
 
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use guest_kit::{Error, Guest, Tools, vfio_user_device};
 
-use crate::managed::{Managed, Said, end, soon};
+use crate::managed::{Managed, end, soon};
+use crate::pasted::{RUNNING_GUEST, Shell, blocks, section};
 
 const SOON: Duration = Duration::from_secs(120);
 
-/// The blocks of docs/manage.md that are to be pasted into a shell.
-fn blocks() -> Vec<String> {
-    let text = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/manage.md")).unwrap();
-    let blocks = text.split("\n```sh\n").skip(1);
-    blocks.map(|block| block.split("\n```").next().unwrap().to_owned()).collect()
-}
-
-/// A shell into which lines are pasted, one that has `mdev-user`, and a QEMU that only shows what it is given.
-struct Shell {
-    programs: tempfile::TempDir,
-    variables: String,
-}
-
-impl Shell {
-    fn new(managed: &Managed) -> Self {
-        let programs = tempfile::tempdir().unwrap();
-        symlink(env!("CARGO_BIN_EXE_mdev-user"), programs.path().join("mdev-user")).unwrap();
-        // Made by a process of its own: while a file is open for writing, in whatever process, it cannot be run.
-        let script = r#"printf '%s\n' '#!/bin/sh' 'printf "%s\n" "$@"' > "$0"; chmod +x "$0""#;
-        let qemu = programs.path().join("qemu-system-x86_64");
-        assert!(Command::new("/bin/sh").args(["-c", script]).arg(qemu).status().unwrap().success());
-        Self { programs, variables: format!("DIR='{}'", managed.run_dir().display()) }
-    }
-
-    fn begin(&self, lines: &str) -> std::process::Child {
-        let script = format!("set -e\n{}\n{lines}", self.variables);
-        let path = format!("{}:/usr/bin:/bin", self.programs.path().display());
-        let mut command = Command::new("/bin/sh");
-        command.args(["-c", &script]).env("PATH", path).stdin(Stdio::null());
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-    }
-
-    #[track_caller]
-    fn paste(&self, lines: &str) -> Said {
-        end(self.begin(lines))
-    }
-}
-
 #[test]
 fn manage_md_goes_from_nothing_to_a_guest_and_back() {
-    let blocks = blocks();
+    let page = section("");
+    let blocks = blocks(&page.replace(&section(RUNNING_GUEST), ""));
     let [manager, types, device, guest, look, remove, force, config] = &blocks[..] else {
         panic!("{blocks:?}")
     };

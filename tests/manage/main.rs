@@ -3,6 +3,8 @@
 
 #[path = "../common/managed.rs"]
 mod managed;
+#[path = "../common/pasted.rs"]
+mod pasted;
 #[path = "../common/shape.rs"]
 mod shape;
 #[path = "../../crates/vfio-user-server/tests/common/client.rs"]

@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 
 use crate::initramfs::Initramfs;
 use crate::modules::{self, Module};
+use crate::monitor::Monitor;
 use crate::{Error, Guest, Output, Result, Tools, Tty};
 
 /// Long enough for a busy machine; a boot takes a few seconds.
@@ -35,6 +36,8 @@ pub struct Builder {
     reboots: bool,
     launcher: Vec<OsString>,
     modules: Vec<String>,
+    has_monitor: bool,
+    slots: u32,
 }
 
 impl Builder {
@@ -53,6 +56,8 @@ impl Builder {
             reboots: false,
             launcher: Vec::new(),
             modules: Vec::new(),
+            has_monitor: false,
+            slots: 0,
         }
     }
 
@@ -65,6 +70,25 @@ impl Builder {
     /// `-device`, as [`vfio_user_device`](crate::vfio_user_device) writes them.
     pub fn device(self, device: &str) -> Self {
         self.args(["-device", device])
+    }
+
+    /// Has QEMU listen to [`Guest::execute`].
+    pub fn monitor(mut self) -> Self {
+        self.has_monitor = true;
+        self
+    }
+
+    /// A slot by this name, a PCI Express root port, for [`Guest::plug`]. For a device with memory BARs `memory_mib` is
+    /// twice the largest: the firmware aligns what it reserves to 2 MiB only. 0 leaves it the 2 MiB that it reserves of
+    /// itself.
+    pub fn slot(mut self, name: &str, memory_mib: u32) -> Self {
+        self.slots += 1;
+        let reserve = match memory_mib {
+            0 => String::new(),
+            size => format!(",mem-reserve={size}M"),
+        };
+        let number = self.slots;
+        self.monitor().device(&format!("pcie-root-port,id={name},chassis=1,slot={number}{reserve}"))
     }
 
     /// `kvm` instead of `tcg`.
@@ -138,8 +162,15 @@ impl Builder {
         let initrd = self.initrd(include_str!("guest/console.sh"))?;
         let mut command = self.command(initrd.path());
         command.args(["-serial", "stdio", "-monitor", "none"]);
+        let monitor = self.has_monitor.then(Monitor::directory).transpose()?;
+        if let Some(directory) = &monitor {
+            command.args(["-qmp", &Monitor::argument(directory.path())]);
+        }
         // QEMU keeps what it has loaded; the file is no longer needed when the guest is up, not even to reboot.
         let mut guest = Guest::boot(self.launched(command), BOOT)?;
+        if let Some(directory) = monitor {
+            guest.attach(Monitor::connect(directory)?)?;
+        }
         if self.console.is_some() {
             let Output { status, text } = guest.run("cat /no-console 2>/dev/null", SOON)?;
             if status == 0 {

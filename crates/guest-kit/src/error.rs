@@ -153,6 +153,17 @@ pub enum Error {
         /// QEMU's stderr.
         qemu: String,
     },
+    /// QEMU refused a command of its monitor's.
+    #[error("QEMU refuses {command}: {said}")]
+    Monitor {
+        /// The command.
+        command: String,
+        /// What it said.
+        said: String,
+    },
+    /// The guest was built without a monitor.
+    #[error("this guest has no monitor: build it with Builder::slot or Builder::monitor")]
+    NoMonitor,
     /// A script in the guest ended with another status than 0.
     #[error("in the guest, status {status} from:\n{script}\nwhich printed:\n{text}")]
     Script {

@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::console::{Console, Missed, Output, READY, Running};
+use crate::monitor::Monitor;
 use crate::{Builder, Error, Result, Tools};
 
 /// A virtual machine with a shell on its console. Dropping it kills QEMU.
@@ -18,6 +19,8 @@ pub struct Guest {
     messages: Arc<Mutex<String>>,
     listener: Option<JoinHandle<()>>,
     scripts: u64,
+    /// Of a guest that is to have one.
+    pub(crate) monitor: Option<Monitor>,
 }
 
 impl Guest {
@@ -51,7 +54,8 @@ impl Guest {
             unreachable!("both are piped above");
         };
         let console = Console::new(input, output);
-        let mut guest = Self { qemu, console, messages, listener: Some(listener), scripts: 0 };
+        let mut guest =
+            Self { qemu, console, messages, listener: Some(listener), scripts: 0, monitor: None };
         guest.wait_for_shell(within)?;
         Ok(guest)
     }
@@ -147,7 +151,7 @@ impl Guest {
         self.console.wait_for(text, within).map_err(|missed| self.missed(missed, within, &wanted()))
     }
 
-    fn missed(&mut self, missed: Missed, within: Duration, wanted: &str) -> Error {
+    pub(crate) fn missed(&mut self, missed: Missed, within: Duration, wanted: &str) -> Error {
         let wanted = wanted.to_owned();
         match missed {
             Missed::TimedOut => Error::TimedOut {

@@ -30,7 +30,8 @@
 //! Scripts run one after another in one shell there, `guest/console.sh`; their stdin is empty. The kernel's messages do
 //! not come between their output: `dmesg` has them. [`Builder::kernel_module`] brings drivers, [`program`] programs of
 //! a test's own; [`Builder::registers`] lets them at a device's registers without a
-//! driver. [`Builder::console`] puts the kernel's console on another tty, and a shell for people there.
+//! driver. [`Builder::console`] puts the kernel's console on another tty, and a shell for people there. [`Builder::slot`] is
+//! for devices that come and go while the guest runs: [`Guest::plug`], [`Guest::unplug`].
 #![forbid(unsafe_code)]
 
 mod apt;
@@ -43,6 +44,7 @@ mod initramfs;
 mod mdpy_fb;
 mod mirror;
 mod modules;
+mod monitor;
 mod program;
 mod progress;
 mod qemu;

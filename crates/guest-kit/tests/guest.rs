@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use guest_kit::{Error, Guest, Tools};
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -26,6 +27,8 @@ fn a_guest_boots_runs_scripts_reboots_and_powers_off() {
         "{ports}"
     );
     assert_eq!(guest.check("/opt/hello", SOON).unwrap(), "hello from a file\n");
+    let refused = guest.plug("card", "slot", "/nowhere".as_ref()).unwrap_err();
+    assert!(matches!(refused, Error::NoMonitor), "{refused}");
 
     // Longer than a terminal's line.
     let long = "x".repeat(20_000);
@@ -72,4 +75,36 @@ fn a_guest_that_is_dropped_leaves_no_qemu() {
     assert!(process.exists());
     drop(guest);
     assert!(!process.exists());
+}
+
+#[test]
+fn a_device_comes_and_goes_while_the_guest_runs_and_what_qemu_refuses_is_told() {
+    let tools = Tools::prepare().unwrap();
+    let mut guest =
+        Guest::builder(&tools).slot("one", 0).args(["-chardev", "null,id=null"]).boot().unwrap();
+    let count = "ls -d /sys/bus/pci/devices/* | wc -l";
+    let before = guest.check(count, SOON).unwrap();
+    let card = json!({ "driver": "pci-serial", "id": "card", "bus": "one", "chardev": "null" });
+    for _ in 0..2 {
+        assert_eq!(guest.execute("device_add", &card).unwrap(), json!({}));
+        guest
+            .check(
+                &format!("until [ $({count}) -gt {} ]; do usleep 10000; done", before.trim()),
+                SOON,
+            )
+            .unwrap();
+        guest.unplug("card", SOON).unwrap();
+        assert_eq!(guest.check(count, SOON).unwrap(), before);
+    }
+
+    let nobody = guest.plug("card", "one", "/nowhere".as_ref()).unwrap_err().to_string();
+    assert!(nobody.contains("device_add") && nobody.contains("/nowhere"), "{nobody}");
+    let gone = guest.unplug("card", SOON).unwrap_err().to_string();
+    assert!(gone.contains("device_del") && gone.contains("not found"), "{gone}");
+    let soon = Duration::from_millis(100);
+    let late = guest.wait_for_event("DEVICE_DELETED", "card", soon).unwrap_err();
+    assert!(matches!(late, Error::TimedOut { .. }), "{late}");
+    guest.power_off(SOON).unwrap();
+    let ended = guest.execute("query-status", &json!({})).unwrap_err();
+    assert!(matches!(ended, Error::QemuEnded { .. }), "{ended}");
 }

@@ -1,5 +1,7 @@
 //! Pictures: what a display shows, and what it should show.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -7,10 +9,15 @@ use std::time::{Duration, Instant};
 use std::{fmt, fs, io};
 
 use crate::random::Random;
-use crate::served::Served;
 
 /// A shadow of the framebuffer is copied by a worker, on a machine that is busy.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Something that shows a picture.
+pub trait Screen {
+    /// `mdev-user screenshot`, without the file.
+    fn screenshot(&self) -> Command;
+}
 
 /// Rows of pixels from the top, three bytes a pixel: red, green, blue.
 #[derive(Clone, PartialEq)]
@@ -23,11 +30,10 @@ pub struct Picture {
 impl Picture {
     /// What `mdev-user screenshot` writes.
     #[track_caller]
-    pub fn seen(served: &Served) -> Self {
-        let file = served.path("screen.png");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mdev-user"));
-        command.arg("screenshot").arg("-c").arg(served.control()).arg(&file);
-        let output = command.output().unwrap();
+    pub fn seen(screen: &impl Screen) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("screen.png");
+        let output = screen.screenshot().arg(&file).output().unwrap();
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && complaint.is_empty(), "screenshot: {complaint}");
         Self::decode(&file)
@@ -91,17 +97,17 @@ impl Picture {
 
     /// Asserts that just this is seen now.
     #[track_caller]
-    pub fn is_seen(&self, served: &Served) {
-        let seen = Self::seen(served);
+    pub fn is_seen(&self, screen: &impl Screen) {
+        let seen = Self::seen(screen);
         assert!(seen == *self, "{}", self.difference(&seen));
     }
 
     /// Waits until just this is seen.
     #[track_caller]
-    pub fn comes(&self, served: &Served) {
+    pub fn comes(&self, screen: &impl Screen) {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let seen = Self::seen(served);
+            let seen = Self::seen(screen);
             if seen == *self {
                 return;
             }
