@@ -2,8 +2,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use vfio_device::{Errno, Uuid};
@@ -11,7 +12,7 @@ use vfio_user_server::{Endpoint, EndpointId, Event, EventLoop, LoopHandle};
 
 use super::events::Events;
 use super::reply::Failure;
-use crate::manage::Handle;
+use crate::manage::{Definition, Handle};
 use crate::serial::Port;
 
 /// How long the loop may take to answer. It answers between two accesses of a guest.
@@ -28,6 +29,8 @@ pub struct Known {
     pub socket: Option<PathBuf>,
     /// How to reach its serial ports, if it has any.
     pub ports: Vec<Port>,
+    /// What it is made of, as it was changed last.
+    definition: Arc<Mutex<Option<Definition>>>,
 }
 
 impl Known {
@@ -42,7 +45,18 @@ impl Known {
         let mdev = object.mdev();
         let (kind, uuid) = (mdev.map(|mdev| mdev.kind().name), mdev.map(|mdev| mdev.uuid()));
         let (event_loop, node) = (event_loop.handle(), object.name().into());
-        Some(Self { event_loop, id, node, kind, uuid, socket, ports })
+        let definition = Arc::default();
+        Some(Self { event_loop, id, node, kind, uuid, socket, ports, definition })
+    }
+
+    /// The same, made of this.
+    pub fn made_of(self, definition: Option<Definition>) -> Self {
+        Self { definition: Arc::new(Mutex::new(definition)), ..self }
+    }
+
+    /// What it is made of. Who is to change that holds it meanwhile: one after the other.
+    pub fn definition(&self) -> MutexGuard<'_, Option<Definition>> {
+        self.definition.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has_name(&self, name: &str) -> bool {
@@ -151,7 +165,8 @@ impl Devices {
         self.tell(device, move |event_loop, id| event_loop.get(id).map(what))
     }
 
-    /// Has `what` do something to a device on its loop. `None` says that there is no such device any more.
+    /// Has `what` do something to a device on its loop, or, when it has not come to that in time, nothing at all. `None` says
+    /// that there is no such device any more.
     pub fn tell<T: Send + 'static>(
         &self,
         device: &Known,
@@ -159,13 +174,26 @@ impl Devices {
     ) -> Result<T, Failure> {
         let id = device.id;
         let (sender, receiver) = sync_channel(1);
+        // By the loop, which does it, or by us, who do not wait any longer: whoever is first.
+        let taken = Arc::new(AtomicBool::new(false));
+        let ours = Arc::clone(&taken);
         device.event_loop.post(move |event_loop| {
+            if taken.swap(true, Ordering::AcqRel) {
+                return;
+            }
             // What a device is asked here can panic, and its neighbours have no part in that.
             let ask = AssertUnwindSafe(|| what(event_loop, id));
             let _ = sender.try_send(catch_unwind(ask).map_err(|_| ()));
         });
         let (node, patience) = (&device.node, self.patience);
-        match receiver.recv_timeout(patience) {
+        let answer = match receiver.recv_timeout(patience) {
+            // It is at it.
+            Err(RecvTimeoutError::Timeout) if ours.swap(true, Ordering::AcqRel) => {
+                receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            }
+            answer => answer,
+        };
+        match answer {
             Ok(Ok(Some(answer))) => Ok(answer),
             Ok(Ok(None)) => {
                 Err(Failure::new(Errno::NODEV, format!("{node} is not served any more")))

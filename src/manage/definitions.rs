@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::device_spec::{self, DeviceSpec};
 use crate::errors::plain;
+use crate::monitor;
 use crate::parents::parent_of;
 
 /// Bytes of a file: some ten thousand definitions.
@@ -39,6 +40,30 @@ impl Definition {
     fn new(kind: &str, attrs: Vec<(String, String)>, auto: bool) -> Result<Self, String> {
         let spec = DeviceSpec::new(kind, &attrs)?;
         Ok(Self { kind: spec.kind, attrs, auto, spec })
+    }
+
+    /// Of a device that was asked for in another way.
+    pub fn of(spec: DeviceSpec) -> Self {
+        Self { kind: spec.kind, attrs: spec.given(), auto: false, spec }
+    }
+
+    /// The same device with these options, in place of those of the same names. The others stay, but for those that make no
+    /// sense beside them.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and what would be right.
+    pub fn with(&self, changes: &[(String, String)]) -> Result<Self, String> {
+        let mut attrs = self.attrs.clone();
+        attrs.retain(|(other, _)| {
+            !changes.iter().any(|(name, value)| monitor::displaces(name, value, other))
+        });
+        for (name, value) in changes {
+            match attrs.iter_mut().find(|(other, _)| other == name) {
+                Some((_, old)) => old.clone_from(value),
+                None => attrs.push((name.clone(), value.clone())),
+            }
+        }
+        Self::new(self.kind, attrs, self.auto)
     }
 
     /// As mdevctl writes it.
@@ -119,6 +144,15 @@ impl Definitions {
         if self.saves {
             self.all.retain(|(other, _)| *other != uuid);
             self.all.push((uuid, Definition { auto: true, ..definition.clone() }));
+            self.save();
+        }
+    }
+
+    /// A device has become another at run time: the next manager is to make it so.
+    pub fn change(&mut self, uuid: Uuid, definition: &Definition) {
+        let known = self.all.iter_mut().find(|(other, _)| *other == uuid);
+        if let Some((_, old)) = known.filter(|_| self.saves) {
+            *old = Definition { auto: old.auto, ..definition.clone() };
             self.save();
         }
     }

@@ -5,6 +5,7 @@
 //! control connection say, has a [`Handle`], and may wait.
 
 mod allowed;
+mod changing;
 mod definitions;
 mod handle;
 mod instance;
@@ -167,10 +168,12 @@ impl Manager {
             }
         };
         let (lane, handle) = (self.lanes.take(), self.handle.clone());
+        let definition = self.instances.get(&uuid).map(|instance| instance.definition.clone());
         self.lanes.post(lane, move |event_loop| {
             let added = event_loop.add(Endpoint::new(device, listener));
             let known = added.and_then(|id| {
                 let known = Known::new(event_loop, id, Some(socket), ports);
+                let known = known.map(|known| known.made_of(definition));
                 known.ok_or(io::ErrorKind::NotFound.into())
             });
             handle.tell(move |manager| manager.placed(uuid, lane, known, is_new, waiter));

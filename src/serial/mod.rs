@@ -6,6 +6,7 @@
 
 mod bell;
 mod escapes;
+mod exchange;
 mod incoming;
 mod options;
 mod overrides;
