@@ -97,12 +97,17 @@ impl Monitor {
         }
     }
 
-    /// The EDID that a device of this type is to have, if any. Reads the file.
+    /// The EDID that a device of this type is to have, if any. Reads the file, which must not make anybody wait.
     ///
     /// # Errors
     /// A sentence about the file, or about what does not go together.
     pub fn made(&self, kind: &str) -> Result<Option<Edid>, String> {
         let kind = type_of(kind).ok_or_else(|| format!("{kind} has no monitor"))?;
+        if let Some(path) = self.file()
+            && path.metadata().is_ok_and(|found| !found.is_file())
+        {
+            return Err(format!("{} is no regular file", path.display()));
+        }
         self.options()?.edid(&kind).map_err(|error| error.to_string())
     }
 

@@ -33,12 +33,15 @@ pub struct Set {
     words: Vec<String>,
 }
 
+/// The device, if it is named, and its options.
+type Changes<'a> = (Option<&'a str>, Vec<(&'a str, &'a str)>);
+
 impl Set {
     /// The device, if it is named, and its options.
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn parts(&self) -> Result<(Option<&str>, Vec<(&str, &str)>), String> {
+    pub fn parts(&self) -> Result<Changes<'_>, String> {
         let (device, words) = match self.words.split_first() {
             Some((device, words)) if !device.contains('=') => (Some(device.as_str()), words),
             _ => (None, self.words.as_slice()),

@@ -31,6 +31,8 @@ pub struct Known {
     pub ports: Vec<Port>,
     /// What it is made of, as it was changed last.
     definition: Arc<Mutex<Option<Definition>>>,
+    /// Held by who is about to change it.
+    changing: Arc<Mutex<()>>,
 }
 
 impl Known {
@@ -45,8 +47,8 @@ impl Known {
         let mdev = object.mdev();
         let (kind, uuid) = (mdev.map(|mdev| mdev.kind().name), mdev.map(|mdev| mdev.uuid()));
         let (event_loop, node) = (event_loop.handle(), object.name().into());
-        let definition = Arc::default();
-        Some(Self { event_loop, id, node, kind, uuid, socket, ports, definition })
+        let (definition, changing) = (Arc::default(), Arc::default());
+        Some(Self { event_loop, id, node, kind, uuid, socket, ports, definition, changing })
     }
 
     /// The same, made of this.
@@ -54,14 +56,36 @@ impl Known {
         Self { definition: Arc::new(Mutex::new(definition)), ..self }
     }
 
-    /// What it is made of. Who is to change that holds it meanwhile: one after the other.
-    pub fn definition(&self) -> MutexGuard<'_, Option<Definition>> {
-        self.definition.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What it is made of.
+    pub fn definition(&self) -> Option<Definition> {
+        lock(&self.definition).clone()
+    }
+
+    /// For who is to change it: one after the other, and each for as long as it takes to open things.
+    pub fn change(&self) -> Changing<'_> {
+        Changing { known: self, _alone: lock(&self.changing) }
     }
 
     fn has_name(&self, name: &str) -> bool {
         self.node == name || self.uuid.is_some() && Uuid::try_parse(name).ok() == self.uuid
     }
+}
+
+/// A device that is being changed, and by nobody else.
+pub struct Changing<'a> {
+    known: &'a Known,
+    _alone: MutexGuard<'a, ()>,
+}
+
+impl Changing<'_> {
+    /// It is made of this from now on.
+    pub fn done(self, definition: Definition) {
+        *lock(&self.known.definition) = Some(definition);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// All devices of a control socket, in the order in which they came.

@@ -296,10 +296,11 @@ impl Line for Wire {
     fn modem(&mut self, outputs: u8, across: u8) -> u8 {
         self.outputs = outputs;
         let inputs = match self.hung.end {
+            _ if self.unplugged => 0,
             End::Loopback => msr::CTS | msr::DSR | msr::DCD,
             End::Crossover => across,
             End::Host => {
-                let is_connected = self.hung.chardev.as_ref().is_some_and(Chardev::is_connected);
+                let is_connected = self.hung.host().is_some_and(Chardev::is_connected);
                 let cts = if self.stalled { 0 } else { msr::CTS };
                 cts | if is_connected { msr::DSR | msr::DCD } else { 0 }
             }

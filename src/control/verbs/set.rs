@@ -6,42 +6,45 @@ use serde_json::{Value, json};
 use vfio_device::Errno;
 use vfio_user_server::{EndpointId, EventLoop};
 
-use super::serial::unheard;
+use super::serial::{left, unheard};
 use super::{Request, Verb};
 use crate::control::devices::{Devices, Known};
 use crate::control::reply::{Answer, Failure};
 use crate::device_spec::{DeviceSpec, Options};
-use crate::monitor::Monitor;
-use crate::serial::Ports;
+use crate::serial::{Change, OF_A_SPEC, has_left};
 
 pub const VERB: Verb = Verb { name: "set", members: &["device", "options"], run };
 
 fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
     let device = devices.named(request.text("device")?)?;
     let changes = options(request)?;
-    // One after the other: each is about what the one before has left.
-    let mut definition = device.definition();
+    let changing = device.change();
     let nothing = || Failure::new(Errno::OPNOTSUPP, format!("{} cannot be changed", device.node));
-    let before = definition.as_ref().ok_or_else(nothing)?;
+    let before = device.definition().ok_or_else(nothing)?;
     let named = DeviceSpec::part(before.kind, &changes).map_err(Failure::invalid)?;
     let after = before.with(&changes).map_err(Failure::invalid)?;
     if let Ok(manager) = devices.manager() {
         manager.check(&named)?;
     }
     let is_named = |name: &str| changes.iter().any(|(other, _)| other == name);
-    let apply = match (&before.spec.options, &after.spec.options) {
+    match (&before.spec.options, &after.spec.options) {
         (Options::Ports(from), Options::Ports(to)) => {
-            exchange(&device, devices, (from, to), is_named)
+            let changes = to.changes(from, is_named);
+            let changes = changes.map_err(|(errno, why)| Failure::new(errno, why))?;
+            stays(request)?;
+            exchange(&device, devices, changes)
         }
-        (_, Options::Monitor(monitor)) => replug(&device, devices, after.kind, monitor),
+        (_, Options::Monitor(monitor)) => {
+            let edid = monitor.made(after.kind).map_err(Failure::invalid)?;
+            stays(request)?;
+            replug(&device, devices, edid)
+        }
         _ => Ok(()),
-    };
-    apply?;
-    *definition = Some(after.clone());
+    }?;
+    changing.done(after.clone());
     if let (Ok(manager), Some(uuid)) = (devices.manager(), device.uuid) {
         manager.changed(uuid, after)?;
     }
-    drop(definition);
     // What was exchanged is there before the answer is, and what it was is not.
     let mut places = Vec::new();
     for port in &device.ports {
@@ -59,18 +62,20 @@ fn options(request: &Request<'_>) -> Result<Vec<(String, String)>, Failure> {
         None => Err(wrong()),
     };
     let options: Vec<_> = options.iter().map(text).collect::<Result<_, _>>()?;
+    if let Some((name, _)) = options.iter().find(|(name, _)| OF_A_SPEC.contains(&name.as_str())) {
+        let why = format!("'{name}' belongs to what hangs on a port: serial0=...,{name}=...");
+        return Err(Failure::invalid(why));
+    }
     if options.is_empty() { Err(wrong()) } else { Ok(options) }
 }
 
+/// Who has given up while something was opened gets nothing of it.
+fn stays(request: &Request<'_>) -> Result<(), Failure> {
+    if has_left(request.client) { Err(left()) } else { Ok(()) }
+}
+
 /// Hangs something else on ports.
-fn exchange(
-    device: &Known,
-    devices: &Devices,
-    (from, to): (&Ports, &Ports),
-    is_named: impl Fn(&str) -> bool,
-) -> Result<(), Failure> {
-    let changes = to.changes(from, is_named);
-    let changes = changes.map_err(|(errno, why)| Failure::new(errno, why))?;
+fn exchange(device: &Known, devices: &Devices, changes: Vec<Change>) -> Result<(), Failure> {
     let ports = device.ports.clone();
     devices.tell(device, move |event_loop, id| {
         event_loop.get(id)?;
@@ -80,8 +85,7 @@ fn exchange(
 }
 
 /// Plugs another monitor in.
-fn replug(device: &Known, devices: &Devices, kind: &str, monitor: &Monitor) -> Result<(), Failure> {
-    let edid = monitor.made(kind).map_err(Failure::invalid)?;
+fn replug(device: &Known, devices: &Devices, edid: Option<Edid>) -> Result<(), Failure> {
     let done = devices.tell(device, move |event_loop, id| plug(event_loop, id, edid.as_ref()))?;
     done.map_err(|errno| Failure::new(errno, format!("{} takes no EDID", device.node)))
 }
