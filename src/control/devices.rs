@@ -7,7 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use vfio_device::{Errno, Uuid};
+use vfio_device::{Errno, State, Uuid};
 use vfio_user_server::{Endpoint, EndpointId, Event, EventLoop, LoopHandle};
 
 use super::events::Events;
@@ -187,6 +187,26 @@ impl Devices {
         what: impl FnOnce(&Endpoint) -> T + Send + 'static,
     ) -> Result<T, Failure> {
         self.tell(device, move |event_loop, id| event_loop.get(id).map(what))
+    }
+
+    /// Has `what` change a device on its loop, as [`tell`](Self::tell).
+    ///
+    /// # Errors
+    /// `EAGAIN` for one that is being removed as well: nobody comes to see what it has become.
+    pub fn alter<T: Send + 'static>(
+        &self,
+        device: &Known,
+        what: impl FnOnce(&mut EventLoop, EndpointId) -> Option<T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let altered = self.tell(device, move |event_loop, id| {
+            let state = event_loop.get(id)?.device().object().state();
+            let goes = state == State::Unregistering;
+            if goes { Some(None) } else { what(event_loop, id).map(Some) }
+        })?;
+        altered.ok_or_else(|| {
+            let why = format!("{} is being removed; wait for its release", device.node);
+            Failure::new(Errno::AGAIN, why)
+        })
     }
 
     /// Has `what` do something to a device on its loop, or, when it has not come to that in time, nothing at all. `None` says

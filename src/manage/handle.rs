@@ -109,10 +109,11 @@ impl Handle {
     /// A device has been changed, and is to be known and saved so.
     ///
     /// # Errors
-    /// `ENODEV` if it is being removed.
+    /// `EAGAIN` if it is being removed.
     pub fn changed(&self, uuid: Uuid, definition: Definition) -> Result<(), Failure> {
         let stays = self.ask(move |manager| manager.changed(uuid, definition))?;
-        let gone = || Failure::new(Errno::NODEV, format!("{uuid} is being removed"));
+        let why = || format!("{uuid} is being removed; wait for its release");
+        let gone = || Failure::new(Errno::AGAIN, why());
         stays.then_some(()).ok_or_else(gone)
     }
 

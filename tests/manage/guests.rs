@@ -52,7 +52,7 @@ impl Shell {
 #[test]
 fn manage_md_goes_from_nothing_to_a_guest_and_back() {
     let blocks = blocks();
-    let [manager, types, device, guest, look, remove, force, config] = &blocks[..] else {
+    let [manager, types, device, guest, look, change, remove, force, config] = &blocks[..] else {
         panic!("{blocks:?}")
     };
     // That is what the test does.
@@ -73,6 +73,11 @@ fn manage_md_goes_from_nothing_to_a_guest_and_back() {
     let out = shell.paste(look).ok();
     assert!(out.starts_with(&format!("{} ", guest.pid())), "{out}");
     assert!(out.contains("open count 1") && out.ends_with("\nhello\n"), "{out}");
+
+    let out = shell.paste(change).ok();
+    assert!(out.starts_with("port 0 is at 127.0.0.1:"), "{out}");
+    assert_eq!(out.lines().count(), 1, "{out}");
+    guest.check("stty -F /dev/ttyS1 && echo hello > /dev/ttyS1", SOON).unwrap();
 
     let removing = shell.begin(remove);
     soon("it is hidden", || !managed.path("vfio/devices/vfio0").exists());

@@ -17,4 +17,5 @@ mod guests;
 mod life;
 mod order;
 mod refusals;
+mod set;
 mod use_of;

@@ -12,7 +12,7 @@ pub const VERB: Verb = Verb { name: "fault", members: &["device", "faults"], run
 fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
     let device = devices.named(request.text("device")?)?;
     let faults = faults(request)?;
-    devices.tell(&device, move |event_loop, id| {
+    devices.alter(&device, move |event_loop, id| {
         event_loop.get(id)?;
         event_loop.set_faults(id, faults);
         // Gone, if it has panicked.

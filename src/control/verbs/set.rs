@@ -77,7 +77,7 @@ fn stays(request: &Request<'_>) -> Result<(), Failure> {
 /// Hangs something else on ports.
 fn exchange(device: &Known, devices: &Devices, changes: Vec<Change>) -> Result<(), Failure> {
     let ports = device.ports.clone();
-    devices.tell(device, move |event_loop, id| {
+    devices.alter(device, move |event_loop, id| {
         event_loop.get(id)?;
         ports.iter().zip(changes).for_each(|(port, change)| port.change(change));
         Some(())
@@ -86,7 +86,7 @@ fn exchange(device: &Known, devices: &Devices, changes: Vec<Change>) -> Result<(
 
 /// Plugs another monitor in.
 fn replug(device: &Known, devices: &Devices, edid: Option<Edid>) -> Result<(), Failure> {
-    let done = devices.tell(device, move |event_loop, id| plug(event_loop, id, edid.as_ref()))?;
+    let done = devices.alter(device, move |event_loop, id| plug(event_loop, id, edid.as_ref()))?;
     done.map_err(|errno| Failure::new(errno, format!("{} takes no EDID", device.node)))
 }
 
