@@ -197,21 +197,28 @@ fn the_plug_and_the_crossover_can_be_paced_too() {
 #[test]
 fn a_switch_is_looked_at_with_each_character() {
     let far = Far::new();
-    far.with(|it| it.outruns = true);
     let switch = Arc::new(AtomicBool::new(false));
     let mut card = card(vec![Box::new(Paced::switched(far.boxed(), Arc::clone(&switch)))]);
     set_divisor(&mut card, 0, 12, WLS_8);
     store(&mut card, 0, FCR, 0x01);
     (0..5).for_each(|data| store(&mut card, 0, THR, data));
     assert_eq!(far.sent(), [0, 1, 2, 3, 4], "as if it were not there");
-    far.arrive([1; 300]);
-    assert_eq!(load(&mut card, 0, RBR), 0, "nothing is there until it is looked for");
-    let heard = drain(&mut card, 0);
-    assert_eq!(heard.len(), 256, "a line that outruns a driver, which has a rest");
     switch.store(true, Ordering::Relaxed);
     (5..8).for_each(|data| store(&mut card, 0, THR, data));
     assert_eq!(far.sent(), [0, 1, 2, 3, 4, 5]);
     switch.store(false, Ordering::Relaxed);
     store(&mut card, 0, THR, 8);
     assert_eq!(far.sent(), Vec::from_iter(0..9), "and what was held up");
+}
+
+#[test]
+fn a_line_outruns_a_driver_only_while_it_is_not_paced() {
+    let (far, switch) = (Far::new(), Arc::new(AtomicBool::new(false)));
+    let line = Paced::switched(far.boxed(), Arc::clone(&switch));
+    assert!(!line.outruns(), "this one does not");
+    far.with(|it| it.outruns = true);
+    assert!(line.outruns());
+    switch.store(true, Ordering::Relaxed);
+    assert!(!line.outruns());
+    assert!(!Paced::new(far.boxed()).outruns());
 }
