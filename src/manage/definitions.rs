@@ -289,6 +289,44 @@ mod tests {
         assert_eq!(uuid(&ONE.to_uppercase()).unwrap().to_string(), ONE);
     }
 
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+    }
+
+    #[test]
+    fn options_take_the_place_of_others_and_what_belongs_to_a_made_edid_goes_with_it() {
+        let display = Definition::parse("mbochs-medium,xres=1024,yres=768").unwrap();
+        for (changes, expected) in [
+            (&[("xres", "800")][..], Ok(&[("xres", "800"), ("yres", "768")][..])),
+            (&[("edid", "auto")], Ok(&[("xres", "1024"), ("yres", "768"), ("edid", "auto")])),
+            (&[("edid", "off")], Ok(&[("edid", "off")])),
+            (&[("edid", "off"), ("yres", "600")], Err("they need edid=auto")),
+            (&[("pace", "on")], Err("no option 'pace'")),
+        ] {
+            let changed = display.with(&pairs(changes));
+            match expected {
+                Ok(attrs) => assert_eq!(changed.unwrap().attrs, pairs(attrs), "{changes:?}"),
+                Err(words) => assert!(changed.unwrap_err().contains(words), "{changes:?}"),
+            }
+        }
+        let off = display.with(&pairs(&[("edid", "off")])).unwrap();
+        assert!(off.with(&pairs(&[("xres", "800")])).is_err());
+        assert_eq!(off.with(&pairs(&[("edid", "auto"), ("xres", "800")])).unwrap().attrs.len(), 2);
+    }
+
+    #[test]
+    fn a_device_that_was_asked_for_in_another_way_has_its_options_as_they_were_written() {
+        for text in [
+            "mtty-2,serial0=unix:/p,,server=on,serial1=pty:/l,pace=on",
+            "mbochs-small,xres=640,yres=480,edid=auto",
+            "mbochs-small,edid=/p",
+            "mdpy-vga",
+        ] {
+            let definition = Definition::parse(text).unwrap();
+            assert_eq!(Definition::of(definition.spec.clone()), definition, "{text}");
+        }
+    }
+
     #[test]
     fn what_is_written_is_read_again() {
         let directory = tempfile::tempdir().unwrap();
