@@ -206,11 +206,10 @@ fn a_fault_befalls_a_device_from_when_it_is_given_until_it_is_taken_away() {
     // Others in its place, which begin to count now.
     managed.say(&["fault", ONE, "error,errno=ENXIO,command=region-read,count=always"]).ok();
     read(&mut user).refused(6);
-    let log = managed.log();
-    assert!(log.contains("at=2 acted once (matched 3)"), "{log}");
+    soon("the log has it", || managed.log().contains("at=2 acted once (matched 3)"));
     managed.say(&["fault", "vfio0", "off"]).ok();
     read(&mut user).ok();
-    assert!(managed.log().contains("count=always acted once (matched 1)"));
+    soon("the log has it", || managed.log().contains("count=always acted once (matched 1)"));
     drop(user);
     managed.remove(&made);
 }
