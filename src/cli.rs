@@ -1,5 +1,6 @@
 //! The command line.
 
+mod changing;
 mod control;
 mod handed;
 mod manage;
@@ -15,6 +16,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use log::LevelFilter;
 use vfio_user_server::{DEFAULT_POLL, Fault, FaultError};
 
+pub use changing::{FaultArgs, Set};
 pub use control::{Control, Info, Screenshot, Wait};
 use control::{INFO_EXAMPLES, SCREENSHOT_EXAMPLES, WAIT_EXAMPLES, WAIT_USAGE};
 pub use handed::{Peers, Ready, Socket};
@@ -87,6 +89,12 @@ pub enum Command {
     /// Reset a device, as its client can
     #[command(after_help = manage::RESET_EXAMPLES)]
     Reset(Reset),
+    /// Change the options of a device that is there: what hangs on its ports, its monitor
+    #[command(after_help = changing::SET_EXAMPLES, override_usage = changing::SET_USAGE)]
+    Set(Set),
+    /// Have a device that is there go wrong on purpose, to test its client
+    #[command(after_help = FAULT_HELP, override_usage = changing::FAULT_USAGE)]
+    Fault(FaultArgs),
     /// Print what happens to devices, a line an event, without end
     #[command(after_help = manage::EVENTS_EXAMPLES)]
     Events(Events),
@@ -146,6 +154,8 @@ Faults: a SPEC is ACTION[,OPTION=VALUE]..., at its shortest
   which `mdev-user man` writes, explains them, as docs/faults.md does."
     };
 }
+
+const FAULT_HELP: &str = concat!(faults!(), "\n\n", changing::fault_examples!());
 
 const SERVE_USAGE: &str = "mdev-user serve [OPTIONS] [--socket-path <PATH> | --fd <N>] <TYPE>";
 

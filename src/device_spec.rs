@@ -70,6 +70,16 @@ impl Options {
         }
     }
 
+    /// Those that have been given, as they would be written.
+    fn given(&self) -> Vec<(String, String)> {
+        let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+        match self {
+            Self::None => Vec::new(),
+            Self::Monitor(monitor) => monitor.given().map(owned).collect(),
+            Self::Ports(ports) => ports.given().map(owned).collect(),
+        }
+    }
+
     /// Sets one of [`names`](Self::names).
     fn set(&mut self, option: &str, value: &str) -> Result<(), String> {
         match self {
@@ -102,10 +112,21 @@ impl DeviceSpec {
     /// # Errors
     /// A sentence that says what is wrong and what would be right.
     pub fn new(name: &str, options: &[(String, String)]) -> Result<Self, String> {
+        let spec = Self::part(name, options)?;
+        spec.options.check(spec.kind)?;
+        Ok(spec)
+    }
+
+    /// The same of some of its options, whatever the others are.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and what would be right.
+    pub fn part(name: &str, options: &[(String, String)]) -> Result<Self, String> {
         let types = Parents::type_names();
         let kind = types.iter().find(|kind| **kind == name).ok_or_else(|| unknown(name, &types))?;
-        Self { kind, options: Options::of(kind) }
-            .with(options.iter().map(|(option, value)| (option.as_str(), value.as_str())))
+        let mut spec = Self { kind, options: Options::of(kind) };
+        options.iter().try_for_each(|(option, value)| spec.set(option, value))?;
+        Ok(spec)
     }
 
     /// Whether the device has this program's standard input and output.
@@ -122,6 +143,11 @@ impl DeviceSpec {
         }
     }
 
+    /// The options that it has been given, as they would be written.
+    pub fn given(&self) -> Vec<(String, String)> {
+        self.options.given()
+    }
+
     /// The same device with these options, none of which it has been given before.
     ///
     /// # Errors
@@ -130,26 +156,29 @@ impl DeviceSpec {
         mut self,
         options: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<Self, String> {
-        let kind = self.kind;
         for (option, value) in options {
-            let names = self.options.names();
-            if names.is_empty() {
-                return Err(format!("type {kind} has no option '{option}', nor any other"));
-            }
-            if !names.contains(&option) {
-                let hint = match &self.options {
-                    Options::Ports(_) if serial::OF_A_SPEC.contains(&option) => {
-                        format!("; within serial0 or serial1 commas are doubled: ,,{option}=...")
-                    }
-                    _ => String::new(),
-                };
-                let names = names.join(", ");
-                return Err(format!("type {kind} has no option '{option}', only {names}{hint}"));
-            }
-            self.options.set(option, value)?;
+            self.set(option, value)?;
         }
-        self.options.check(kind)?;
+        self.options.check(self.kind)?;
         Ok(self)
+    }
+
+    fn set(&mut self, option: &str, value: &str) -> Result<(), String> {
+        let (kind, names) = (self.kind, self.options.names());
+        if names.is_empty() {
+            return Err(format!("type {kind} has no option '{option}', nor any other"));
+        }
+        if !names.contains(&option) {
+            let hint = match &self.options {
+                Options::Ports(_) if serial::OF_A_SPEC.contains(&option) => {
+                    format!("; within serial0 or serial1 commas are doubled: ,,{option}=...")
+                }
+                _ => String::new(),
+            };
+            let names = names.join(", ");
+            return Err(format!("type {kind} has no option '{option}', only {names}{hint}"));
+        }
+        self.options.set(option, value)
     }
 }
 

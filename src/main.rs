@@ -66,6 +66,8 @@ fn main() -> ExitCode {
         Some(Command::Remove(options)) => commands::remove::remove(&options),
         Some(Command::List(options)) => commands::list::print(&options),
         Some(Command::Reset(options)) => commands::reset::reset(&options),
+        Some(Command::Set(options)) => commands::set::set(&options),
+        Some(Command::Fault(options)) => commands::fault::fault(&options),
         Some(Command::Events(options)) => commands::events::print(&options),
         Some(Command::Types(options)) => commands::types::print(&options),
         Some(Command::Completions(options)) => commands::completions::print(&options),

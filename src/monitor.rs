@@ -67,6 +67,18 @@ impl Monitor {
         Ok(())
     }
 
+    /// What has been given of it, as it would be written.
+    pub fn given(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let edid = self.edid.as_ref().map(|edid| match edid {
+            Source::Auto => "auto".to_owned(),
+            Source::Off => "off".to_owned(),
+            Source::File(path) => path.to_string_lossy().into_owned(),
+        });
+        let pixels = |pixels: Option<u32>| pixels.map(|pixels| pixels.to_string());
+        let values = [pixels(self.xres), pixels(self.yres), edid];
+        NAMES.into_iter().zip(values).filter_map(|(name, value)| Some((name, value?)))
+    }
+
     /// Whether a device of this type can be made with it, as far as that can be said without looking at a file.
     ///
     /// # Errors
@@ -85,6 +97,20 @@ impl Monitor {
         }
     }
 
+    /// The EDID that a device of this type is to have, if any. Reads the file, which must not make anybody wait.
+    ///
+    /// # Errors
+    /// A sentence about the file, or about what does not go together.
+    pub fn made(&self, kind: &str) -> Result<Option<Edid>, String> {
+        let kind = type_of(kind).ok_or_else(|| format!("{kind} has no monitor"))?;
+        if let Some(path) = self.file()
+            && path.metadata().is_ok_and(|found| !found.is_file())
+        {
+            return Err(format!("{} is no regular file", path.display()));
+        }
+        self.options()?.edid(&kind).map_err(|error| error.to_string())
+    }
+
     /// What mbochs is to be told. Reads the file.
     ///
     /// # Errors
@@ -101,6 +127,11 @@ impl Monitor {
         };
         Ok(Options { xres: self.xres, yres: self.yres, edid })
     }
+}
+
+/// Whether this option, when it is set, takes another one away: a preferred mode is one of an EDID that is made.
+pub fn displaces(option: &str, value: &str, other: &str) -> bool {
+    option == "edid" && value != "auto" && matches!(other, "xres" | "yres")
 }
 
 fn type_of(name: &str) -> Option<MdevType> {

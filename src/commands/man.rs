@@ -123,6 +123,8 @@ fn page(command: &Command) -> io::Result<Vec<u8>> {
     let after_help = command.get_after_help().map(|text| text.to_string()).unwrap_or_default();
     if matches!(command.get_name(), "serve" | "run") {
         serial_ports(&mut rest, &after_help);
+    }
+    if matches!(command.get_name(), "serve" | "run" | "fault") {
         faults(&mut rest);
     }
     entries(&mut rest, "ENVIRONMENT", variables);

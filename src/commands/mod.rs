@@ -5,6 +5,7 @@ pub mod completions;
 pub mod create;
 pub mod events;
 pub mod expect;
+pub mod fault;
 pub mod info;
 pub mod list;
 pub mod man;
@@ -16,6 +17,7 @@ pub mod screenshot;
 pub mod send;
 pub mod serial;
 pub mod serve;
+pub mod set;
 pub mod types;
 pub mod wait;
 

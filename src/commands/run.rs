@@ -25,6 +25,7 @@ use crate::cli;
 use crate::control::{Bound, Devices, Known};
 use crate::device_spec::DeviceSpec;
 use crate::errors::{complain, plain};
+use crate::manage::Definition;
 use crate::notify::{self, Notify};
 use crate::parents::{Created, Parents};
 use crate::peers::Gate;
@@ -58,7 +59,8 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
         if !places.is_empty() {
             announce(places, true)?;
         }
-        known.extend(Known::new(&event_loop, id, Some(socket), ports));
+        let this = Known::new(&event_loop, id, Some(socket), ports);
+        known.extend(this.map(|this| this.made_of(Some(Definition::of(spec.clone())))));
         command.arg("-device").arg(argument);
     }
 

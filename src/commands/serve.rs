@@ -13,6 +13,7 @@ use crate::activation::{self, Sockets};
 use crate::cli;
 use crate::control::{Bound, Devices, Known};
 use crate::inherited::{self, Inherited};
+use crate::manage::Definition;
 use crate::notify::{Notify, ReadyFd};
 use crate::parents::{Created, Parents};
 use crate::peers::Gate;
@@ -54,7 +55,9 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
         endpoint = endpoint.with_allowed_uids(uids);
     }
     let id = event_loop.add(endpoint)?;
-    let devices = Arc::new(Devices::new(Known::new(&event_loop, id, socket, ports)));
+    let made_of = Definition::of(options.device.clone());
+    let known = Known::new(&event_loop, id, socket, ports);
+    let devices = Arc::new(Devices::new(known.map(|known| known.made_of(Some(made_of)))));
     let answered = Arc::clone(&devices);
     let control = control.map(|control| control.answer(answered)).transpose()?;
     announce(ready, options.device.uses_stdio())?;

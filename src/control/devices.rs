@@ -2,16 +2,17 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use vfio_device::{Errno, Uuid};
+use vfio_device::{Errno, State, Uuid};
 use vfio_user_server::{Endpoint, EndpointId, Event, EventLoop, LoopHandle};
 
 use super::events::Events;
 use super::reply::Failure;
-use crate::manage::Handle;
+use crate::manage::{Definition, Handle};
 use crate::serial::Port;
 
 /// How long the loop may take to answer. It answers between two accesses of a guest.
@@ -28,6 +29,10 @@ pub struct Known {
     pub socket: Option<PathBuf>,
     /// How to reach its serial ports, if it has any.
     pub ports: Vec<Port>,
+    /// What it is made of, as it was changed last.
+    definition: Arc<Mutex<Option<Definition>>>,
+    /// Held by who is about to change it.
+    changing: Arc<Mutex<()>>,
 }
 
 impl Known {
@@ -42,12 +47,45 @@ impl Known {
         let mdev = object.mdev();
         let (kind, uuid) = (mdev.map(|mdev| mdev.kind().name), mdev.map(|mdev| mdev.uuid()));
         let (event_loop, node) = (event_loop.handle(), object.name().into());
-        Some(Self { event_loop, id, node, kind, uuid, socket, ports })
+        let (definition, changing) = (Arc::default(), Arc::default());
+        Some(Self { event_loop, id, node, kind, uuid, socket, ports, definition, changing })
+    }
+
+    /// The same, made of this.
+    pub fn made_of(self, definition: Option<Definition>) -> Self {
+        Self { definition: Arc::new(Mutex::new(definition)), ..self }
+    }
+
+    /// What it is made of.
+    pub fn definition(&self) -> Option<Definition> {
+        lock(&self.definition).clone()
+    }
+
+    /// For who is to change it: one after the other, and each for as long as it takes to open things.
+    pub fn change(&self) -> Changing<'_> {
+        Changing { known: self, _alone: lock(&self.changing) }
     }
 
     fn has_name(&self, name: &str) -> bool {
         self.node == name || self.uuid.is_some() && Uuid::try_parse(name).ok() == self.uuid
     }
+}
+
+/// A device that is being changed, and by nobody else.
+pub struct Changing<'a> {
+    known: &'a Known,
+    _alone: MutexGuard<'a, ()>,
+}
+
+impl Changing<'_> {
+    /// It is made of this from now on.
+    pub fn done(self, definition: Definition) {
+        *lock(&self.known.definition) = Some(definition);
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// All devices of a control socket, in the order in which they came.
@@ -151,7 +189,28 @@ impl Devices {
         self.tell(device, move |event_loop, id| event_loop.get(id).map(what))
     }
 
-    /// Has `what` do something to a device on its loop. `None` says that there is no such device any more.
+    /// Has `what` change a device on its loop, as [`tell`](Self::tell).
+    ///
+    /// # Errors
+    /// `EAGAIN` for one that is being removed as well: nobody comes to see what it has become.
+    pub fn alter<T: Send + 'static>(
+        &self,
+        device: &Known,
+        what: impl FnOnce(&mut EventLoop, EndpointId) -> Option<T> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let altered = self.tell(device, move |event_loop, id| {
+            let state = event_loop.get(id)?.device().object().state();
+            let goes = state == State::Unregistering;
+            if goes { Some(None) } else { what(event_loop, id).map(Some) }
+        })?;
+        altered.ok_or_else(|| {
+            let why = format!("{} is being removed; wait for its release", device.node);
+            Failure::new(Errno::AGAIN, why)
+        })
+    }
+
+    /// Has `what` do something to a device on its loop, or, when it has not come to that in time, nothing at all. `None` says
+    /// that there is no such device any more.
     pub fn tell<T: Send + 'static>(
         &self,
         device: &Known,
@@ -159,13 +218,26 @@ impl Devices {
     ) -> Result<T, Failure> {
         let id = device.id;
         let (sender, receiver) = sync_channel(1);
+        // By the loop, which does it, or by us, who do not wait any longer: whoever is first.
+        let taken = Arc::new(AtomicBool::new(false));
+        let ours = Arc::clone(&taken);
         device.event_loop.post(move |event_loop| {
+            if taken.swap(true, Ordering::AcqRel) {
+                return;
+            }
             // What a device is asked here can panic, and its neighbours have no part in that.
             let ask = AssertUnwindSafe(|| what(event_loop, id));
             let _ = sender.try_send(catch_unwind(ask).map_err(|_| ()));
         });
         let (node, patience) = (&device.node, self.patience);
-        match receiver.recv_timeout(patience) {
+        let answer = match receiver.recv_timeout(patience) {
+            // It is at it.
+            Err(RecvTimeoutError::Timeout) if ours.swap(true, Ordering::AcqRel) => {
+                receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            }
+            answer => answer,
+        };
+        match answer {
             Ok(Ok(Some(answer))) => Ok(answer),
             Ok(Ok(None)) => {
                 Err(Failure::new(Errno::NODEV, format!("{node} is not served any more")))

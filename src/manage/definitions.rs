@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::saving;
 use crate::device_spec::{self, DeviceSpec};
 use crate::errors::plain;
+use crate::monitor;
 use crate::parents::parent_of;
 
 /// Bytes of a file: some ten thousand definitions.
@@ -43,6 +44,30 @@ impl Definition {
     fn new(kind: &str, attrs: Vec<(String, String)>, auto: bool) -> Result<Self, String> {
         let spec = DeviceSpec::new(kind, &attrs)?;
         Ok(Self { kind: spec.kind, attrs, auto, spec })
+    }
+
+    /// Of a device that was asked for in another way.
+    pub fn of(spec: DeviceSpec) -> Self {
+        Self { kind: spec.kind, attrs: spec.given(), auto: false, spec }
+    }
+
+    /// The same device with these options, in place of those of the same names. The others stay, but for those that make no
+    /// sense beside them.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and what would be right.
+    pub fn with(&self, changes: &[(String, String)]) -> Result<Self, String> {
+        let mut attrs = self.attrs.clone();
+        attrs.retain(|(other, _)| {
+            !changes.iter().any(|(name, value)| monitor::displaces(name, value, other))
+        });
+        for (name, value) in changes {
+            match attrs.iter_mut().find(|(other, _)| other == name) {
+                Some((_, old)) => old.clone_from(value),
+                None => attrs.push((name.clone(), value.clone())),
+            }
+        }
+        Self::new(self.kind, attrs, self.auto)
     }
 
     /// As mdevctl writes it.
@@ -124,6 +149,15 @@ impl Definitions {
         if self.saves {
             self.all.retain(|(other, _)| *other != uuid);
             self.all.push((uuid, Definition { auto: true, ..definition.clone() }));
+            self.save();
+        }
+    }
+
+    /// A device has become another at run time: the next manager is to make it so.
+    pub fn change(&mut self, uuid: Uuid, definition: &Definition) {
+        let known = self.all.iter_mut().find(|(other, _)| *other == uuid);
+        if let Some((_, old)) = known.filter(|_| self.saves) {
+            *old = Definition { auto: old.auto, ..definition.clone() };
             self.save();
         }
     }
@@ -268,6 +302,44 @@ mod tests {
             assert!(uuid(text).is_err(), "{text}");
         }
         assert_eq!(uuid(&ONE.to_uppercase()).unwrap().to_string(), ONE);
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+    }
+
+    #[test]
+    fn options_take_the_place_of_others_and_what_belongs_to_a_made_edid_goes_with_it() {
+        let display = Definition::parse("mbochs-medium,xres=1024,yres=768").unwrap();
+        for (changes, expected) in [
+            (&[("xres", "800")][..], Ok(&[("xres", "800"), ("yres", "768")][..])),
+            (&[("edid", "auto")], Ok(&[("xres", "1024"), ("yres", "768"), ("edid", "auto")])),
+            (&[("edid", "off")], Ok(&[("edid", "off")])),
+            (&[("edid", "off"), ("yres", "600")], Err("they need edid=auto")),
+            (&[("pace", "on")], Err("no option 'pace'")),
+        ] {
+            let changed = display.with(&pairs(changes));
+            match expected {
+                Ok(attrs) => assert_eq!(changed.unwrap().attrs, pairs(attrs), "{changes:?}"),
+                Err(words) => assert!(changed.unwrap_err().contains(words), "{changes:?}"),
+            }
+        }
+        let off = display.with(&pairs(&[("edid", "off")])).unwrap();
+        assert!(off.with(&pairs(&[("xres", "800")])).is_err());
+        assert_eq!(off.with(&pairs(&[("edid", "auto"), ("xres", "800")])).unwrap().attrs.len(), 2);
+    }
+
+    #[test]
+    fn a_device_that_was_asked_for_in_another_way_has_its_options_as_they_were_written() {
+        for text in [
+            "mtty-2,serial0=unix:/p,,server=on,serial1=pty:/l,pace=on",
+            "mbochs-small,xres=640,yres=480,edid=auto",
+            "mbochs-small,edid=/p",
+            "mdpy-vga",
+        ] {
+            let definition = Definition::parse(text).unwrap();
+            assert_eq!(Definition::of(definition.spec.clone()), definition, "{text}");
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::instance::Waiter;
 use super::{Manager, Message};
 use crate::commands::types;
 use crate::control::Failure;
+use crate::device_spec::DeviceSpec;
 use crate::errors::plain;
 use crate::parents::Parents;
 use crate::serial::{Bell, Woken};
@@ -95,6 +96,25 @@ impl Handle {
         claim.kept = true;
         self.tell(move |manager| manager.place(uuid, created, at_run_time, waiter));
         answer.recv().map_err(|_| ending())?
+    }
+
+    /// Whether a device may have all that these options name.
+    ///
+    /// # Errors
+    /// As with `create`.
+    pub fn check(&self, spec: &DeviceSpec) -> Result<(), Failure> {
+        self.allowed.check(spec)
+    }
+
+    /// A device has been changed, and is to be known and saved so.
+    ///
+    /// # Errors
+    /// `EAGAIN` if it is being removed.
+    pub fn changed(&self, uuid: Uuid, definition: Definition) -> Result<(), Failure> {
+        let stays = self.ask(move |manager| manager.changed(uuid, definition))?;
+        let why = || format!("{uuid} is being removed; wait for its release");
+        let gone = || Failure::new(Errno::AGAIN, why());
+        stays.then_some(()).ok_or_else(gone)
     }
 
     /// Takes a device away, and returns when it is released; or when `client`, who wants that, has left. With

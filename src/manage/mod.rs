@@ -6,6 +6,7 @@
 
 mod access;
 mod allowed;
+mod changing;
 mod definitions;
 mod handle;
 mod instance;
@@ -210,10 +211,12 @@ impl Manager {
             endpoint = endpoint.with_allowed_uids(uids);
         }
         let (lane, handle) = (self.lanes.take(), self.handle.clone());
+        let definition = self.instances.get(&uuid).map(|instance| instance.definition.clone());
         self.lanes.post(lane, move |event_loop| {
             let added = event_loop.add(endpoint);
             let known = added.and_then(|id| {
                 let known = Known::new(event_loop, id, Some(socket), ports);
+                let known = known.map(|known| known.made_of(definition));
                 known.ok_or(io::ErrorKind::NotFound.into())
             });
             handle.tell(move |manager| manager.placed(uuid, lane, known, is_new, waiter));

@@ -6,6 +6,7 @@
 
 mod bell;
 mod escapes;
+mod exchange;
 mod incoming;
 mod options;
 mod overrides;
@@ -16,6 +17,7 @@ mod wire;
 
 pub use bell::{Bell, Ringer, Woken, has_left};
 pub use escapes::Text;
+pub use exchange::Change;
 pub use options::{OF_A_SPEC, Ports};
 pub use overrides::Overrides;
 pub use port::{Port, Unheard};

@@ -1,11 +1,14 @@
 //! The options of an mtty, as the command line has them: what hangs on its ports.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use chardev::{Backend, Spec};
+use chardev::{Backend, OpenError, Role, Spec};
 use mtty::line::{Line, Paced};
 use signal_hook::consts::SIGXFSZ;
+use vfio_device::Errno;
 
+use super::exchange::{Change, Hung};
 use super::port::{self, Port};
 use super::wire::Wire;
 use crate::device_spec::Named;
@@ -106,25 +109,31 @@ impl Ports {
         self.specs.iter().flatten().any(|(_, spec)| spec.backend == Backend::Stdio)
     }
 
+    /// What has been given of them, as it was written.
+    pub fn given(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let specs = self.names.iter().copied().zip(&self.specs);
+        let specs = specs.filter_map(|(name, spec)| Some((name, spec.as_ref()?.0.clone())));
+        let pace = self.pace.map(|on| ("pace", if on { "on" } else { "off" }.to_owned()));
+        specs.chain(pace)
+    }
+
     /// The files that they name.
     pub fn files(&self) -> Vec<Named> {
-        let mut files = Vec::new();
-        for (_, spec) in self.specs.iter().flatten() {
-            match &spec.backend {
-                Backend::Pty { link } => files.extend(link.clone().map(Named::Link)),
-                Backend::Unix { path, .. } | Backend::File { path, .. } => {
-                    files.push(Named::Open(path.clone()));
-                }
-                Backend::Pipe { path } => files.extend([".in", ".out"].map(|end| {
-                    let mut path = path.clone().into_os_string();
-                    path.push(end);
-                    Named::Open(path.into())
-                })),
-                _ => (),
-            }
-            files.extend(spec.log.as_ref().map(|log| Named::Open(log.path.clone())));
-        }
-        files
+        self.specs.iter().flatten().flat_map(|(_, spec)| files(spec)).collect()
+    }
+
+    fn paces(&self) -> bool {
+        self.pace == Some(true)
+    }
+
+    /// What hangs on each port, if need be by default.
+    fn all(&self) -> Result<Vec<(String, Spec)>, String> {
+        let is_crossover = |(_, spec): &(String, Spec)| spec.backend == Backend::Crossover;
+        let is_crossed = self.specs.iter().flatten().any(is_crossover);
+        let text = if is_crossed { "crossover" } else { "loopback" };
+        let default: Spec = text.parse().map_err(|error| format!("{text}: {error}"))?;
+        let default = (text.to_owned(), default);
+        Ok(self.specs.iter().map(|given| given.as_ref().unwrap_or(&default).clone()).collect())
     }
 
     /// Opens all back ends.
@@ -132,31 +141,133 @@ impl Ports {
     /// # Errors
     /// A sentence that says what cannot be opened, and the way out.
     pub fn open(&self) -> Result<Lines, String> {
-        let writes =
-            |spec: &Spec| spec.log.is_some() || matches!(spec.backend, Backend::File { .. });
-        if self.specs.iter().flatten().any(|(_, spec)| writes(spec)) {
-            // Beyond the limit (ulimit -f) a file is to be full, and not the end of the program.
-            signal_hook::flag::register(SIGXFSZ, Arc::default())
-                .map_err(|error| format!("cannot catch SIGXFSZ: {}", plain(&error)))?;
-        }
-        let is_crossed =
-            self.specs.iter().flatten().any(|(_, spec)| spec.backend == Backend::Crossover);
-        let default = if is_crossed { "crossover" } else { "loopback" };
-        let paced = self.pace == Some(true);
+        self.catch_limits()?;
         let (mut lines, mut ports) = (Vec::<Box<dyn Line>>::new(), Vec::new());
-        for (number, given) in self.specs.iter().enumerate() {
+        for (number, (text, spec)) in self.all()?.into_iter().enumerate() {
             let failed = |error: &dyn std::fmt::Display| format!("serial{number}: {error}");
-            let (text, spec) = match given {
-                Some(given) => given.clone(),
-                None => (default.into(), default.parse().map_err(|error| failed(&error))?),
-            };
             let (port, orders) = port::pair().map_err(|error| failed(&plain(&error)))?;
-            let wire = Wire::open(text, &spec, paced, orders).map_err(|error| failed(&error))?;
+            let hung = Hung::open(text, &spec).map_err(|error| failed(&error))?;
+            let pace = Arc::new(AtomicBool::new(self.paces()));
+            let wire = Wire::new(hung, Arc::clone(&pace), orders);
             let place = wire.status().address.filter(|place| !wire.text().contains(place.as_str()));
-            let line: Box<dyn Line> = Box::new(wire);
-            lines.push(if paced { Box::new(Paced::new(line)) } else { line });
+            lines.push(Box::new(Paced::switched(Box::new(wire), pace)));
             ports.push(port.at(place));
         }
         Ok((lines, ports))
     }
+
+    /// What each port of a card is to become that is as `from` says, so that it is as this says. What is new is opened here,
+    /// and so is an end that is `named` and connects once: it may have lost its peer.
+    ///
+    /// # Errors
+    /// A sentence that says what cannot be, and the way out. Nothing has changed then.
+    pub fn changes(
+        &self,
+        from: &Self,
+        named: impl Fn(&str) -> bool,
+    ) -> Result<Vec<Change>, (Errno, String)> {
+        let invalid = |what| (Errno::INVAL, what);
+        self.catch_limits().map_err(invalid)?;
+        let pace = (self.paces() != from.paces()).then_some(self.paces());
+        let before = from.all().map_err(invalid)?;
+        let before: Vec<Spec> = before.into_iter().map(|(_, spec)| spec).collect();
+        let all = self.all().map_err(invalid)?;
+        let mut changes = Vec::new();
+        for ((number, (text, spec)), old) in all.into_iter().enumerate().zip(&before) {
+            let name = format!("serial{number}");
+            let is_new = spec != *old || named(&name) && connects_once(&spec);
+            let hung = is_new.then(|| exchange(&name, text, &spec, &before)).transpose()?;
+            changes.push(Change { hung, pace });
+        }
+        Ok(changes)
+    }
+
+    /// Beyond the limit (ulimit -f) a file is to be full, and not the end of the program.
+    fn catch_limits(&self) -> Result<(), String> {
+        let writes =
+            |spec: &Spec| spec.log.is_some() || matches!(spec.backend, Backend::File { .. });
+        if self.specs.iter().flatten().any(|(_, spec)| writes(spec)) {
+            signal_hook::flag::register(SIGXFSZ, Arc::default())
+                .map_err(|error| format!("cannot catch SIGXFSZ: {}", plain(&error)))?;
+        }
+        Ok(())
+    }
+}
+
+/// Opens what is to hang on a port of a card that is in use, with `before` on its ports.
+fn exchange(
+    name: &str,
+    text: String,
+    spec: &Spec,
+    before: &[Spec],
+) -> Result<Hung, (Errno, String)> {
+    if spec.backend == Backend::Stdio {
+        let why = "stdio can be had from the beginning only; use pty, unix:PATH or tcp:HOST:PORT";
+        return Err((Errno::INVAL, format!("{name}: {why}")));
+    }
+    let own = |place: &dyn std::fmt::Display| {
+        let why = format!(
+            "{name}: {place} is in use by this device itself; set the port that has it to null first"
+        );
+        (Errno::BUSY, why)
+    };
+    // One that connects would find ourselves, and that we have gone.
+    if let Some(place) = before.iter().find_map(|old| same_socket(&spec.backend, &old.backend)) {
+        return Err(own(&place));
+    }
+    Hung::open(text, spec).map_err(|error| match &error {
+        OpenError::InUse { path } | OpenError::LinkExists { path }
+            if before.iter().flat_map(files).any(|file| file.path() == path) =>
+        {
+            own(&path.display())
+        }
+        _ => (Errno::INVAL, format!("{name}: {error}")),
+    })
+}
+
+/// The socket that two ends both have, but for those that both connect to it.
+fn same_socket(new: &Backend, old: &Backend) -> Option<String> {
+    let connects = |role: &Role| matches!(role, Role::Client { .. });
+    match (new, old) {
+        (Backend::Unix { path, role }, Backend::Unix { path: other, role: of_other })
+            if path == other && !(connects(role) && connects(of_other)) =>
+        {
+            Some(path.display().to_string())
+        }
+        (
+            Backend::Tcp { host, port, role, .. },
+            Backend::Tcp { host: other, port: of_other, role: its, .. },
+        ) if (host, port) == (other, of_other)
+            && port != "0"
+            && !(connects(role) && connects(its)) =>
+        {
+            Some(format!("{host}:{port}"))
+        }
+        _ => None,
+    }
+}
+
+fn connects_once(spec: &Spec) -> bool {
+    let (Backend::Unix { role, .. } | Backend::Tcp { role, .. }) = &spec.backend else {
+        return false;
+    };
+    matches!(role, Role::Client { reconnect: None })
+}
+
+fn files(spec: &Spec) -> Vec<Named> {
+    let mut files = Vec::new();
+    match &spec.backend {
+        Backend::Pty { link } => files.extend(link.clone().map(Named::Link)),
+        Backend::Unix { path, .. } | Backend::File { path, .. } => {
+            files.push(Named::Open(path.clone()));
+        }
+        Backend::Pipe { path } => files.extend([".in", ".out"].map(|end| {
+            let mut path = path.clone().into_os_string();
+            path.push(end);
+            Named::Open(path.into())
+        })),
+        _ => (),
+    }
+    files.extend(spec.log.as_ref().map(|log| Named::Open(log.path.clone())));
+    files
 }

@@ -1,14 +1,15 @@
 //! How other threads reach a wire.
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fmt, io};
 
 use rustix::event::{EventfdFlags, eventfd};
 
+use super::exchange::Change;
 use super::wire::Wire;
 
 /// How long a wire may take to answer. It answers between two accesses of a guest.
@@ -24,6 +25,7 @@ type Order = Box<dyn FnOnce(&mut Wire) + Send>;
 #[derive(Clone)]
 pub struct Port {
     orders: SyncSender<Order>,
+    change: Arc<Mutex<Change>>,
     wake: Arc<OwnedFd>,
     place: Option<String>,
 }
@@ -53,6 +55,19 @@ impl Port {
         Self { place, ..self }
     }
 
+    /// Has the wire become another before it does anything else that it is asked to. That cannot fail: it does not come to
+    /// pass only if the wire is no more. Several ports of a card that are told so in one message to its loop change at
+    /// once, as far as any access or other order can tell.
+    pub fn change(&self, change: Change) {
+        self.change.lock().unwrap_or_else(PoisonError::into_inner).merge(change);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        #[expect(clippy::host_endian_bytes, reason = "an eventfd counts in host order")]
+        let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+    }
+
     /// Has the wire do something, between two accesses of a guest.
     pub fn ask<T: Send + 'static>(
         &self,
@@ -72,8 +87,7 @@ impl Port {
             // It has not come to those that wait either.
             TrySendError::Full(_) => Unheard::Late(PATIENCE),
         })?;
-        #[expect(clippy::host_endian_bytes, reason = "an eventfd counts in host order")]
-        let _ = rustix::io::write(&*self.wake, &1u64.to_ne_bytes());
+        self.wake();
         match receiver.recv_timeout(PATIENCE) {
             Ok(answer) => Ok(answer),
             Err(RecvTimeoutError::Disconnected) => Err(Unheard::Gone),
@@ -89,6 +103,7 @@ impl Port {
 /// The wire's end of it.
 pub(super) struct Orders {
     orders: Receiver<Order>,
+    change: Arc<Mutex<Change>>,
     wake: Arc<OwnedFd>,
 }
 
@@ -103,6 +118,11 @@ impl Orders {
         let _ = rustix::io::read(&*self.wake, &mut [0; 8]);
     }
 
+    /// What the wire is to become.
+    pub(super) fn change(&self) -> Change {
+        std::mem::take(&mut *self.change.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(super) fn next(&self) -> Option<Order> {
         self.orders.try_recv().ok()
     }
@@ -111,8 +131,10 @@ impl Orders {
 pub(super) fn pair() -> io::Result<(Port, Orders)> {
     let (sender, orders) = sync_channel(MOST_ORDERS);
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-    let port = Port { orders: sender, wake: Arc::clone(&wake), place: None };
-    Ok((port, Orders { orders, wake }))
+    let change = Arc::default();
+    let port =
+        Port { orders: sender, change: Arc::clone(&change), wake: Arc::clone(&wake), place: None };
+    Ok((port, Orders { orders, change, wake }))
 }
 
 #[cfg(test)]
@@ -120,6 +142,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::serial::exchange::Hung;
 
     #[test]
     fn what_nobody_waits_for_any_more_is_not_done() {
@@ -127,7 +150,8 @@ mod tests {
         let asking = thread::spawn(move || port.ask(|_| panic!("it is done too late")));
         assert_eq!(asking.join().unwrap(), Err::<(), _>(Unheard::Late(PATIENCE)));
         let (_port, unused) = pair().unwrap();
-        let mut wire = Wire::open("null".into(), &"null".parse().unwrap(), false, unused).unwrap();
+        let null = Hung::open("null".into(), &"null".parse().unwrap()).unwrap();
+        let mut wire = Wire::new(null, Arc::default(), unused);
         orders.next().unwrap()(&mut wire);
     }
 }

@@ -1,14 +1,17 @@
 //! What hangs on one port: a plug, or a back end of the host.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use chardev::{Backend, Chardev, Event, OpenError, Spec};
+use chardev::{Chardev, Event};
 use mtty::line::{Character, Host, Line, Room, Sent, Settings};
 use mtty::spec::{lsr, mcr, msr};
 use rustix::process::{Signal, getpid, kill_process};
 use vfio_device::Interest;
 
 use super::bell::Ringer;
+use super::exchange::{End, Hung, Lost};
 use super::incoming::Incoming;
 use super::overrides::Overrides;
 use super::port::Orders;
@@ -18,21 +21,14 @@ use super::status::{Counters, Status};
 /// The host's numbers: orders, and after it the sources of the back end.
 const ORDERS: u32 = 0;
 const SOURCES: u32 = 1;
-/// Timers: what has gathered is to be written; the back end's own.
+/// Timers: what has gathered is to be written; the back end's own; something is to be plugged in.
 const BURST: u32 = 0;
-const BACK_END: u32 = 1;
+pub(super) const BACK_END: u32 = 1;
+pub(super) const PLUG: u32 = 2;
 /// How long a burst of the guest is gathered. Its accesses come 10 to 70 us apart.
 const GATHER: Duration = Duration::from_millis(1);
 /// Bytes of a burst, at most; then it is written at once.
 const BURST_MOST: usize = 4096;
-
-/// Where TXD leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    Loopback,
-    Crossover,
-    Host,
-}
 
 /// A port's line, whatever is at its end.
 ///
@@ -45,17 +41,16 @@ enum End {
 /// What the guest sends is gathered for a millisecond, and handed over in one piece. When the peer does not take all of it
 /// the transmitter stops. With a plug the lines are those of `mtty::line`.
 pub struct Wire {
-    text: String,
-    end: End,
-    /// Whoever has this line has it paced.
-    paced: bool,
-    /// With a plug it is there for the log alone.
-    chardev: Option<Chardev>,
+    pub(super) hung: Hung,
+    /// Nothing hangs on it at this moment.
+    pub(super) unplugged: bool,
+    /// Whether whoever has this line paces it.
+    pub(super) pace: Arc<AtomicBool>,
     orders: Orders,
     /// What the guest has sent and the peer has not taken.
-    burst: Vec<u8>,
+    pub(super) burst: Vec<u8>,
     /// The peer does not take it.
-    stalled: bool,
+    pub(super) stalled: bool,
     incoming: Incoming,
     overrides: Overrides,
     record: Record,
@@ -67,38 +62,19 @@ pub struct Wire {
     inputs: u8,
     settings: Settings,
     counters: Counters,
+    pub(super) lost: Lost,
     /// What the host was last told of the back end.
     generation: Option<u64>,
     sources: u32,
-    due: Option<Instant>,
+    pub(super) due: Option<Instant>,
 }
 
 impl Wire {
-    pub(super) fn open(
-        text: String,
-        spec: &Spec,
-        paced: bool,
-        orders: Orders,
-    ) -> Result<Self, OpenError> {
-        let end = match spec.backend {
-            Backend::Loopback => End::Loopback,
-            Backend::Crossover => End::Crossover,
-            _ => End::Host,
-        };
-        let chardev = match (end, &spec.log) {
-            (End::Host, _) => Some(Chardev::open(spec)?),
-            (_, None) => None,
-            (_, Some(_)) => {
-                let mut log = spec.clone();
-                log.backend = Backend::Null;
-                Some(Chardev::open(&log)?)
-            }
-        };
-        Ok(Self {
-            text,
-            end,
-            paced,
-            chardev,
+    pub(super) fn new(hung: Hung, pace: Arc<AtomicBool>, orders: Orders) -> Self {
+        Self {
+            hung,
+            unplugged: false,
+            pace,
             orders,
             burst: Vec::with_capacity(BURST_MOST),
             stalled: false,
@@ -111,27 +87,28 @@ impl Wire {
             inputs: 0,
             settings: Settings::default(),
             counters: Counters::default(),
+            lost: Lost::default(),
             generation: None,
             sources: 0,
             due: None,
-        })
+        }
     }
 
     /// What was asked for.
     pub(super) fn text(&self) -> &str {
-        &self.text
+        &self.hung.text
     }
 
     /// How it does.
     pub fn status(&self) -> Status {
-        let of = |count: fn(&Chardev) -> u64| self.chardev.as_ref().map_or(0, count);
-        let host = self.chardev.as_ref().filter(|_| self.end == End::Host);
+        let of = |count: fn(&Chardev) -> u64| self.hung.chardev.as_ref().map_or(0, count);
+        let host = self.hung.host();
         Status {
-            spec: self.text.clone(),
+            spec: self.hung.text.clone(),
             connected: host.map(Chardev::is_connected),
             address: host.and_then(Chardev::address),
             peer: host.and_then(Chardev::peer),
-            paced: self.paced,
+            paced: self.pace.load(Ordering::Relaxed),
             outputs: self.outputs,
             inputs: self.inputs,
             overrides: self.overrides,
@@ -139,8 +116,8 @@ impl Wire {
             counters: self.counters,
             pending: self.burst.len() + host.map_or(0, Chardev::pending),
             waiting: self.incoming.len(),
-            dropped: of(Chardev::dropped),
-            log_lost: of(Chardev::log_lost),
+            dropped: self.lost.dropped + of(Chardev::dropped),
+            log_lost: self.lost.log + of(Chardev::log_lost),
         }
     }
 
@@ -184,9 +161,10 @@ impl Wire {
     }
 
     /// Hands over what has gathered.
-    fn flush(&mut self) {
-        if let Some(chardev) = &mut self.chardev
+    pub(super) fn flush(&mut self) {
+        if let Some(chardev) = &mut self.hung.chardev
             && !self.burst.is_empty()
+            && !self.unplugged
         {
             let taken = chardev.write(&self.burst).min(self.burst.len());
             self.burst.drain(..taken);
@@ -203,19 +181,19 @@ impl Wire {
     }
 
     fn fetch_events(&mut self) {
-        while let Some(event) = self.chardev.as_mut().and_then(Chardev::event) {
+        while let Some(event) = self.hung.chardev.as_mut().and_then(Chardev::event) {
             match event {
                 Event::Break => self.incoming.push_break(),
                 Event::Leave => leave(),
-                Event::Connected => log::debug!("{}: connected", self.text),
-                Event::Disconnected => log::debug!("{}: disconnected", self.text),
+                Event::Connected => log::debug!("{}: connected", self.hung.text),
+                Event::Disconnected => log::debug!("{}: disconnected", self.hung.text),
                 _ => (),
             }
         }
     }
 
     /// After each turn of the back end.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         self.fetch_events();
         self.flush();
         self.incoming.not_dry();
@@ -223,7 +201,7 @@ impl Wire {
     }
 
     fn read(&mut self) {
-        if let Some(chardev) = self.chardev.as_mut().filter(|_| self.end == End::Host) {
+        if let Some(chardev) = self.hung.chardev.as_mut().filter(|_| self.hung.end == End::Host) {
             self.incoming.read(chardev);
             self.fetch_events();
         }
@@ -236,9 +214,16 @@ impl Wire {
         }
     }
 
+    /// Has the host watch nothing of a back end any more.
+    pub(super) fn forget_sources(&mut self, host: &mut Host<'_>) {
+        (0..self.sources).for_each(|number| host.unwatch(SOURCES + number));
+        self.sources = 0;
+        self.generation = None;
+    }
+
     /// Has the host watch what the back end wants to be watched.
     fn mirror(&mut self, host: &mut Host<'_>) {
-        let Some(chardev) = &mut self.chardev else { return };
+        let Some(chardev) = &mut self.hung.chardev else { return };
         chardev.wants_input(self.incoming.wants_input());
         if self.generation.replace(chardev.generation()) != Some(chardev.generation()) {
             (0..self.sources).for_each(|number| host.unwatch(SOURCES + number));
@@ -247,7 +232,7 @@ impl Wire {
                 let interest = Interest { readable: source.readable, writable: source.writable };
                 match source.fd.try_clone_to_owned() {
                     Ok(fd) => host.watch(SOURCES + source.token, fd, interest),
-                    Err(error) => log::error!("{}: cannot be watched: {error}", self.text),
+                    Err(error) => log::error!("{}: cannot be watched: {error}", self.hung.text),
                 }
                 self.sources = self.sources.max(source.token + 1);
             }
@@ -268,14 +253,15 @@ impl Wire {
 
 impl Line for Wire {
     fn transmit(&mut self, sent: Character, room: Room) -> Sent {
-        let done = match self.end {
+        let done = match self.hung.end {
+            End::Host => Sent::Away,
+            _ if self.unplugged => return Sent::Held,
             End::Loopback if room.back => Sent::Back,
             End::Crossover if room.across => Sent::Across,
             End::Loopback | End::Crossover => return Sent::Held,
-            End::Host => Sent::Away,
         };
         // A log always takes what it is given.
-        if self.chardev.is_some() && !self.has_room() {
+        if self.hung.chardev.is_some() && !self.has_room() {
             return Sent::Held;
         }
         if sent.is_break() {
@@ -284,14 +270,14 @@ impl Line for Wire {
         }
         self.counters.sent += 1;
         self.record.push(sent.data);
-        if self.chardev.is_some() {
+        if self.hung.chardev.is_some() {
             self.burst.push(sent.data);
         }
         done
     }
 
     fn receive(&mut self) -> Option<Character> {
-        if self.end == End::Host && self.outputs & mcr::RTS == 0 {
+        if self.unplugged || self.hung.end == End::Host && self.outputs & mcr::RTS == 0 {
             return None;
         }
         self.incoming.forget_unheard();
@@ -309,11 +295,12 @@ impl Line for Wire {
 
     fn modem(&mut self, outputs: u8, across: u8) -> u8 {
         self.outputs = outputs;
-        let inputs = match self.end {
+        let inputs = match self.hung.end {
+            _ if self.unplugged => 0,
             End::Loopback => msr::CTS | msr::DSR | msr::DCD,
             End::Crossover => across,
             End::Host => {
-                let is_connected = self.chardev.as_ref().is_some_and(Chardev::is_connected);
+                let is_connected = self.hung.host().is_some_and(Chardev::is_connected);
                 let cts = if self.stalled { 0 } else { msr::CTS };
                 cts | if is_connected { msr::DSR | msr::DCD } else { 0 }
             }
@@ -323,13 +310,13 @@ impl Line for Wire {
     }
 
     fn outruns(&self) -> bool {
-        self.end == End::Host
+        self.hung.end == End::Host
     }
 
     fn start(&mut self, host: &mut Host<'_>) {
         match self.orders.wake() {
             Ok(wake) => host.watch(ORDERS, wake, Interest::READ),
-            Err(error) => log::error!("{}: verbs cannot reach it: {error}", self.text),
+            Err(error) => log::error!("{}: verbs cannot reach it: {error}", self.hung.text),
         }
         self.turn();
         self.mirror(host);
@@ -340,7 +327,7 @@ impl Line for Wire {
     }
 
     fn settle(&mut self, host: &mut Host<'_>) {
-        let is_due = !self.burst.is_empty() && !self.stalled
+        let is_due = !self.burst.is_empty() && !self.stalled && !self.unplugged
             || !self.waiters.is_empty() && self.told != self.record.end();
         // Not anew: whoever waits for the first byte of a long burst has it in a millisecond too.
         if is_due && !host.is_running(BURST) {
@@ -349,13 +336,14 @@ impl Line for Wire {
         self.mirror(host);
     }
 
-    fn ready(&mut self, n: u32, ready: Interest, _host: &mut Host<'_>) {
+    fn ready(&mut self, n: u32, ready: Interest, host: &mut Host<'_>) {
         if n == ORDERS {
             self.orders.calm();
+            self.change(self.orders.change(), host);
             while let Some(order) = self.orders.next() {
                 order(self);
             }
-        } else if let Some(chardev) = &mut self.chardev {
+        } else if let Some(chardev) = &mut self.hung.chardev {
             chardev.ready(n.saturating_sub(SOURCES), ready.readable, ready.writable);
             self.turn();
         }
@@ -365,7 +353,9 @@ impl Line for Wire {
         if n == BURST {
             self.flush();
             self.tell();
-        } else if let Some(chardev) = &mut self.chardev {
+        } else if n == PLUG {
+            self.plug_in();
+        } else if let Some(chardev) = &mut self.hung.chardev {
             self.due = None;
             chardev.timer(Instant::now());
             self.turn();

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::{complaint, mdev_user, say};
 
-const COMMANDS: [&str; 17] = [
+const COMMANDS: [&str; 19] = [
     "serve",
     "run",
     "info",
@@ -18,6 +18,8 @@ const COMMANDS: [&str; 17] = [
     "remove",
     "list",
     "reset",
+    "set",
+    "fault",
     "events",
     "types",
     "completions",

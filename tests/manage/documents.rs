@@ -47,7 +47,7 @@ fn a_manager_answers_as_control_md_has_it() {
         }
         checked += 1;
     }
-    assert_eq!(checked, 6);
+    assert_eq!(checked, 9);
     assert!(user.is_some());
 }
 

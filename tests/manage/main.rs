@@ -23,4 +23,5 @@ mod mistakes;
 mod order;
 mod races;
 mod refusals;
+mod set;
 mod use_of;

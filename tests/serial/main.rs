@@ -15,6 +15,7 @@ mod random;
 mod refusals;
 #[path = "../common/served.rs"]
 mod served;
+mod set;
 mod stdio;
 #[path = "../common/terminal.rs"]
 mod terminal;

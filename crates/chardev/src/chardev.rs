@@ -166,6 +166,20 @@ impl Chardev {
         bytes.len()
     }
 
+    /// Takes the place of another end: what nobody has taken from that one's history comes before all else here. The log has
+    /// none of it. The other one is closed.
+    pub fn succeed(&mut self, other: Self) {
+        let Self { mut history, .. } = other;
+        while !history.is_empty() {
+            let front = history.front();
+            let taken = self.take(front);
+            self.history.push(front.get(taken..).unwrap_or_default());
+            let count = front.len();
+            history.consume(count);
+        }
+        self.settle();
+    }
+
     /// Fetches input, and answers how much; 0 when there is none for now. A break in the input ends the read in front of
     /// it, and is then among the events: who minds its place fetches them after each read.
     pub fn read(&mut self, into: &mut [u8]) -> usize {

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::io::Read;
 use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -59,4 +60,42 @@ fn what_is_sent_after_a_client_has_gone_is_for_the_next_also_before_a_turn_has_t
         assert_eq!(port.chardev.pending(), 4);
         assert_eq!(port.events, [Connected, Disconnected]);
     }
+}
+
+#[test]
+fn what_nobody_took_from_one_end_comes_first_at_its_successor_and_in_no_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    for (after, expected, dropped) in [("", "first second", 0), (",history=9", "st second", 3)] {
+        let mut before = Port::open("tcp::0");
+        before.send(b"first ");
+        let text = format!("tcp::0{after},logfile={},logappend=off", log.display());
+        let mut port = Port::open(&text);
+        let address = before.chardev.address().unwrap();
+        port.chardev.succeed(before.chardev);
+        assert!(TcpStream::connect(address).is_err(), "it is closed");
+        assert_eq!(port.chardev.pending(), 6);
+        port.send(b"second");
+        assert_eq!(port.chardev.dropped(), dropped);
+        let mut client = connect(&mut port);
+        port.until("it is sent", |port| port.chardev.pending() == 0);
+        let mut bytes = vec![0; expected.len()];
+        client.read_exact(&mut bytes).unwrap();
+        assert_eq!(String::from_utf8(bytes).unwrap(), expected);
+        assert_eq!(std::fs::read(&log).unwrap(), b"second");
+    }
+}
+
+#[test]
+fn a_successor_that_has_a_peer_hands_it_on_at_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("out");
+    let mut before = Port::open("tcp::0");
+    before.send(b"first ");
+    // There is no history that it could be put into.
+    let mut port = Port::open(&format!("file:{},history=0", path.display()));
+    port.chardev.succeed(before.chardev);
+    port.send(b"second");
+    assert_eq!(std::fs::read(&path).unwrap(), b"first second");
+    assert_eq!((port.chardev.pending(), port.chardev.dropped()), (0, 0));
 }

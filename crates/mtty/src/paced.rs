@@ -1,6 +1,8 @@
 //! A line on which characters take the time that they would.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use vfio_device::Interest;
@@ -20,6 +22,8 @@ const LATE: Duration = Duration::from_millis(100);
 /// and errors are the other line's. Its timers and descriptors are its own.
 pub struct Paced {
     line: Box<dyn Line>,
+    /// `None`: for good.
+    switch: Option<Arc<AtomicBool>>,
     settings: Settings,
     transmit: Pace,
     receive: Pace,
@@ -36,10 +40,21 @@ impl Paced {
     pub fn new(line: Box<dyn Line>) -> Self {
         Self {
             line,
+            switch: None,
             settings: Settings::default(),
             transmit: Pace::default(),
             receive: Pace::default(),
         }
+    }
+
+    /// Paces `line` while `switch` is on. It is looked at whenever the port is: whoever turns it sees to an event of the
+    /// line's ([`ready`](Line::ready), [`timer`](Line::timer)) if what has been held up is to move at once.
+    pub fn switched(line: Box<dyn Line>, switch: Arc<AtomicBool>) -> Self {
+        Self { switch: Some(switch), ..Self::new(line) }
+    }
+
+    fn is_on(&self) -> bool {
+        self.switch.as_ref().is_none_or(|switch| switch.load(Ordering::Relaxed))
     }
 }
 
@@ -82,6 +97,9 @@ impl Pace {
 
 impl Line for Paced {
     fn transmit(&mut self, sent: Character, room: Room) -> Sent {
+        if !self.is_on() {
+            return self.line.transmit(sent, room);
+        }
         if !self.transmit.is_open(self.settings) {
             return Sent::Held;
         }
@@ -91,6 +109,9 @@ impl Line for Paced {
     }
 
     fn receive(&mut self) -> Option<Character> {
+        if !self.is_on() {
+            return self.line.receive();
+        }
         if !self.receive.is_open(self.settings) {
             return None;
         }
@@ -101,6 +122,10 @@ impl Line for Paced {
 
     fn modem(&mut self, outputs: u8, across: u8) -> u8 {
         self.line.modem(outputs, across)
+    }
+
+    fn outruns(&self) -> bool {
+        !self.is_on() && self.line.outruns()
     }
 
     fn start(&mut self, host: &mut Host<'_>) {

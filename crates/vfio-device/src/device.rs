@@ -317,7 +317,7 @@ impl Device {
     }
 
     /// Has `decide` say what becomes of each interrupt that is about to go out, for tests of those who receive them.
-    /// Without it all are signalled.
+    /// Without it all are signalled. What [sticks](crate::Firing::Stuck) comes to rest when somebody else decides.
     pub fn intercept_irqs(&mut self, decide: Option<IrqIntercept>) {
         self.cx.irqs.intercept(decide);
     }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use log::Level;
 use rustix::event::epoll::{self, EventFlags};
-use vfio_device::{Device, DeviceRef, Interest, SourceId};
+use vfio_device::{Device, DeviceRef, Errno, Interest, SourceId};
 
 use crate::connection::{Connection, Flow, Watch};
 use crate::fault::{Fault, Faults};
@@ -117,8 +117,23 @@ impl Endpoint {
 
     /// Has these faults, and no others, befall its clients, for those who test them. Without any there is no cost.
     pub fn with_faults(mut self, faults: impl IntoIterator<Item = Fault>) -> Self {
-        self.faults = Faults::new(faults, &mut self.device).map(Box::new);
+        self.set_faults(faults);
         self
+    }
+
+    /// The same at any time.
+    pub(crate) fn set_faults(&mut self, faults: impl IntoIterator<Item = Fault>) {
+        self.faults = Faults::new(faults, &mut self.device).map(Box::new);
+    }
+
+    /// Stores into a region, as the client can.
+    pub(crate) fn write_region(
+        &mut self,
+        region: u32,
+        offset: u64,
+        data: &[u8],
+    ) -> Result<(), Errno> {
+        self.device.region_write(region, offset, data)
     }
 
     /// Lets processes of these users be clients (`SO_PEERCRED`), and no others: root and this process's own user are

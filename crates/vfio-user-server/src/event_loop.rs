@@ -12,10 +12,11 @@ use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::fd::OwnedFd;
 
-use vfio_device::Unregister;
+use vfio_device::{Errno, Unregister};
 
 use crate::deadlines::Deadlines;
 use crate::endpoint::{Endpoint, Event};
+use crate::fault::Fault;
 use crate::poll_window::PollWindow;
 use crate::registry::Registry;
 use crate::scratch::Scratch;
@@ -225,6 +226,29 @@ impl EventLoop {
         self.update(id, |endpoint, _| endpoint.reset());
     }
 
+    /// Stores into a region of a device, as its client can: to plug another monitor into a display, say. Within one call of
+    /// a message several stores are one to the client, whose accesses come before or after them. `None` if there is no such
+    /// endpoint.
+    ///
+    /// # Errors
+    /// Those of [`Device::region_write`](vfio_device::Device::region_write).
+    pub fn write_region(
+        &mut self,
+        id: EndpointId,
+        region: u32,
+        offset: u64,
+        data: &[u8],
+    ) -> Option<Result<(), Errno>> {
+        self.update(id, |endpoint, _| endpoint.write_region(region, offset, data))
+    }
+
+    /// Has these faults befall the clients of a device from here on, and no others, as
+    /// [`Endpoint::with_faults`] does from the beginning: each begins to count now, and what those before it have done is in
+    /// the log. An answer that is held up stays so. Whether there is such an endpoint.
+    pub fn set_faults(&mut self, id: EndpointId, faults: impl IntoIterator<Item = Fault>) -> bool {
+        self.update(id, |endpoint, _| endpoint.set_faults(faults)).is_some()
+    }
+
     /// Does something to an endpoint between two events of it, with all that has to follow. What happens by it is told by
     /// [`run`](Self::run).
     fn update<T>(
@@ -408,7 +432,7 @@ fn wait<'a>(
     let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
     match epoll::wait(epoll, buffer, timeout.as_ref()) {
         Ok((ready, _)) => Ok(ready),
-        Err(vfio_device::Errno::INTR) => Ok(&[]),
+        Err(Errno::INTR) => Ok(&[]),
         Err(errno) => Err(errno.into()),
     }
 }

@@ -16,7 +16,7 @@ use client::errno::ENODEV;
 use client::{Client, NO_REPLY, QEMU_CAPABILITIES, access, command, count, eventfd, version};
 use heard::{Heard, Log};
 use server::{Server, card, made};
-use vfio_device::{State, Unregister};
+use vfio_device::{Errno, State, Unregister};
 use vfio_user_server::Event;
 
 /// `VFIO_PCI_REQ_IRQ_INDEX`.
@@ -50,6 +50,7 @@ fn what_is_not_there_cannot_be_hidden_asked_or_let_go() {
         assert!(!event_loop.request(id));
         event_loop.disconnect(id);
         event_loop.reset(id);
+        assert_eq!(event_loop.write_region(id, 0, 0, &[1]), None);
     });
     Client::negotiated(&server.path_of(1)).still_in_step();
 }
@@ -161,6 +162,25 @@ fn a_device_can_be_reset_from_the_host_while_it_is_used() {
     server.ask(move |event_loop| event_loop.reset(id));
     log.becomes(&["open", "reset"]);
     assert_eq!(user.read(7, 0x3c, 1), [0]);
+}
+
+#[test]
+fn a_region_can_be_written_from_the_host_as_its_client_can() {
+    let (server, _) = street();
+    let id = server.ids[1];
+    let write = |region, offset, data: &'static [u8]| {
+        server.ask(move |event_loop| event_loop.write_region(id, region, offset, data)).unwrap()
+    };
+    assert_eq!(write(5, 0, &[1]), Err(Errno::INVAL), "a region without bytes");
+    assert_eq!(write(0, 0xfff, &[1, 2]), Err(Errno::INVAL), "beyond its end");
+    assert_eq!(write(0, 0xffe, &[1, 2]), Ok(()), "nobody uses it");
+    let mut user = Client::negotiated(&server.path_of(1));
+    assert_eq!(user.read(0, 0xffe, 2), [1, 2]);
+    // An interrupt that follows is the client's.
+    let irq = eventfd(0);
+    user.set_irqs([0x24, 0, 0, 1], &[], &[irq.as_fd()]).ok();
+    assert_eq!(write(0, 0xff0, &[1, 0, 0, 0]), Ok(()));
+    assert_eq!(count(&irq), 1);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::info::state_name;
 use super::{Request, Verb};
 use crate::control::devices::{Devices, Known};
 use crate::control::reply::{Answer, Failure};
-use crate::manage;
+use crate::manage::{self, Definition};
 
 pub const VERB: Verb = Verb { name: "list", members: &[], run };
 
@@ -29,12 +29,13 @@ fn run(_: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
 
 fn describe(known: &Known, devices: &Devices) -> Result<Value, Failure> {
     let state = devices.ask(known, |endpoint| endpoint.device().object().state())?;
-    Ok(json!({
-        "mdev_type": known.kind,
-        "start": "manual",
-        "attrs": [],
-        "node": known.node,
-        "socket": known.socket.as_ref().map(|path| path.to_string_lossy()),
-        "state": state_name(state),
-    }))
+    let made_of = known.definition().as_ref().map(Definition::json);
+    let mut object = made_of
+        .unwrap_or_else(|| json!({ "mdev_type": known.kind, "start": "manual", "attrs": [] }));
+    let socket = known.socket.as_ref().map(|path| path.to_string_lossy());
+    let more = json!({ "node": known.node, "socket": socket, "state": state_name(state) });
+    if let (Value::Object(object), Value::Object(more)) = (&mut object, more) {
+        object.extend(more);
+    }
+    Ok(object)
 }

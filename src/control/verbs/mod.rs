@@ -3,6 +3,7 @@
 mod create;
 mod events;
 mod expect;
+mod fault;
 mod info;
 mod list;
 mod plane;
@@ -10,6 +11,7 @@ mod remove;
 mod reset;
 mod send;
 mod serial;
+mod set;
 mod types;
 
 pub use info::comm;
@@ -24,13 +26,15 @@ use super::devices::Devices;
 use super::reply::{Answer, Failure};
 use crate::manage;
 
-const ALL: [Verb; 11] = [
+const ALL: [Verb; 13] = [
     info::VERB,
     plane::VERB,
     serial::VERB,
     send::VERB,
     expect::VERB,
     reset::VERB,
+    set::VERB,
+    fault::VERB,
     list::VERB,
     events::VERB,
     types::VERB,

@@ -14,8 +14,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn wire() -> (Port, Wire) {
     let (port, orders) = pair().unwrap();
-    let wire = Wire::open("null".into(), &"null".parse().unwrap(), false, orders).unwrap();
-    (port, wire)
+    let null = Hung::open("null".into(), &"null".parse().unwrap()).unwrap();
+    (port, Wire::new(null, Arc::default(), orders))
 }
 
 /// What an eventfd has counted, without taking it.

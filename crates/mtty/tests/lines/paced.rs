@@ -1,5 +1,6 @@
 //! Characters that take their time.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mtty::line::{CrossoverPlug, Paced};
@@ -191,4 +192,33 @@ fn the_plug_and_the_crossover_can_be_paced_too() {
         card.skip_to_timer();
         assert_eq!(drain(&mut card, to), [2]);
     }
+}
+
+#[test]
+fn a_switch_is_looked_at_with_each_character() {
+    let far = Far::new();
+    let switch = Arc::new(AtomicBool::new(false));
+    let mut card = card(vec![Box::new(Paced::switched(far.boxed(), Arc::clone(&switch)))]);
+    set_divisor(&mut card, 0, 12, WLS_8);
+    store(&mut card, 0, FCR, 0x01);
+    (0..5).for_each(|data| store(&mut card, 0, THR, data));
+    assert_eq!(far.sent(), [0, 1, 2, 3, 4], "as if it were not there");
+    switch.store(true, Ordering::Relaxed);
+    (5..8).for_each(|data| store(&mut card, 0, THR, data));
+    assert_eq!(far.sent(), [0, 1, 2, 3, 4, 5]);
+    switch.store(false, Ordering::Relaxed);
+    store(&mut card, 0, THR, 8);
+    assert_eq!(far.sent(), Vec::from_iter(0..9), "and what was held up");
+}
+
+#[test]
+fn a_line_outruns_a_driver_only_while_it_is_not_paced() {
+    let (far, switch) = (Far::new(), Arc::new(AtomicBool::new(false)));
+    let line = Paced::switched(far.boxed(), Arc::clone(&switch));
+    assert!(!line.outruns(), "this one does not");
+    far.with(|it| it.outruns = true);
+    assert!(line.outruns());
+    switch.store(true, Ordering::Relaxed);
+    assert!(!line.outruns());
+    assert!(!Paced::new(far.boxed()).outruns());
 }

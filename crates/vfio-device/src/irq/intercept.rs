@@ -32,6 +32,9 @@ impl fmt::Debug for Intercept {
 impl Irqs {
     pub(crate) fn intercept(&mut self, decide: Option<IrqIntercept>) {
         self.intercept = decide.map(Intercept);
+        // What the one before has made to stick is not this one's.
+        let vectors = self.indexes.iter_mut().flat_map(|index| &mut index.vectors);
+        vectors.for_each(|vector| vector.stuck = false);
     }
 
     /// Fires the stuck vectors that no unmask fires.

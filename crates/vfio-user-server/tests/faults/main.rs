@@ -10,6 +10,7 @@ mod server;
 
 mod counts;
 mod interrupts;
+mod later;
 mod log_lines;
 mod messages;
 mod spec;
