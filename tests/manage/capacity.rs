@@ -121,14 +121,9 @@ fn sixty_devices_that_come_and_go_three_times_leave_nothing_and_idle_ones_wake_n
         drop(Client::negotiated(&made.socket));
         managed.remove(&made);
     }
-    let held = || (managed.descriptors(), memory(&managed), threads(&managed));
-    let (mut before, mut still) = (held(), 0);
-    soon("it is at rest", || {
-        let now = held();
-        still = if now == before { still + 1 } else { 0 };
-        before = now;
-        still > 200
-    });
+    let at_rest = managed.held_at_rest();
+    let held = || (managed.held(), threads(&managed));
+    let before = (at_rest, threads(&managed));
     let files = tree(&managed);
     for round in 0..3 {
         let made: Vec<_> = (0..60).map(|number| managed.create(&[KINDS[number % 3]])).collect();
