@@ -2,16 +2,23 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
-use rustix::process::Signal;
+use rustix::process::{Signal, geteuid};
 use serde_json::json;
 
-use crate::managed::{Managed, ONE, end, launch, program};
+use crate::managed::{Managed, ONE, end, launch_by, program};
 
 /// How a manager in `directory` refuses to start.
 fn refusal(directory: &Path, more: &[&str]) -> String {
-    let mut child = launch(directory, more);
+    refusal_by(program(), directory, more)
+}
+
+/// The same by a command, which runs the program that its last words say.
+fn refusal_by(command: Command, directory: &Path, more: &[&str]) -> String {
+    let mut child = launch_by(command, directory, more);
     assert_eq!(child.wait().unwrap().code(), Some(1));
     let log = fs::read_to_string(directory.join("log")).unwrap();
     fs::remove_file(directory.join("log")).unwrap();
@@ -32,16 +39,17 @@ fn a_run_directory_that_cannot_be_is_said_to_be_that_with_a_way_out() {
     let line = refusal(directory.path(), &[]);
     assert!(line.ends_with("is no directory; use another directory"), "{line}");
     fs::remove_file(&run).unwrap();
-    // Only root can make what is somebody else's.
-    fs::create_dir(&run).unwrap();
-    if rustix::process::geteuid().is_root() {
+    if geteuid().is_root() {
+        fs::create_dir(&run).unwrap();
         chown(&run, Some(12345), None).unwrap();
-        let line = refusal(directory.path(), &[]);
-        assert!(line.ends_with("belongs to somebody else; use another directory"), "{line}");
     } else {
-        eprintln!("NOT TESTED: it takes root to make somebody else's directory");
+        symlink("/usr", &run).unwrap();
     }
-    assert_eq!(fs::read_dir(&run).unwrap().count(), 0);
+    let line = refusal(directory.path(), &[]);
+    assert!(line.ends_with("belongs to somebody else; use another directory"), "{line}");
+    if geteuid().is_root() {
+        assert_eq!(fs::read_dir(&run).unwrap().count(), 0);
+    }
 }
 
 #[test]
@@ -94,6 +102,48 @@ fn a_file_that_could_not_be_saved_to_is_refused_at_the_start() {
     let words = "cannot save to /no/such/devices.json: there is no directory /no/such; make it";
     assert_eq!(line, words);
     assert!(!directory.path().join("run").exists());
+}
+
+/// The program, run by a user who may not write what is there: root may write anywhere.
+fn by_nobody(directory: &Path) -> Command {
+    const NOBODY: u32 = 65534;
+    if !geteuid().is_root() {
+        return program();
+    }
+    let copy = directory.join("mdev-user");
+    // By a process of its own: while a file is open for writing, in whatever process, it cannot be run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_mdev-user")).arg(&copy).status();
+    assert!(copied.unwrap().success());
+    let mut command = Command::new(copy);
+    command.uid(NOBODY).gid(NOBODY);
+    command.stdin(Stdio::null()).stdout(Stdio::piped());
+    command
+}
+
+#[test]
+fn a_file_or_a_directory_that_one_may_not_write_is_refused_with_save_and_not_without() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let (file, wrong, closed) = (root.join("good"), root.join("wrong"), root.join("closed"));
+    for (file, text) in [(&file, "[]"), (&wrong, "[")] {
+        fs::write(file, text).unwrap();
+        fs::set_permissions(file, Permissions::from_mode(0o444)).unwrap();
+    }
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, Permissions::from_mode(0o555)).unwrap();
+    fs::set_permissions(root, Permissions::from_mode(0o755)).unwrap();
+    for (config, save, words) in [
+        (&file, true, "change its mode, or leave --save out"),
+        (&closed.join("devices.json"), true, "files cannot be made in "),
+        // It has been read.
+        (&wrong, false, "form of `mdevctl list --dumpjson`"),
+    ] {
+        let mut more = vec!["--config", config.to_str().unwrap()];
+        more.extend(save.then_some("--save"));
+        let line = refusal_by(by_nobody(root), root, &more);
+        assert!(line.contains(words), "{line}");
+        assert!(line.contains(config.parent().unwrap().to_str().unwrap()), "{line}");
+    }
 }
 
 #[test]
