@@ -129,9 +129,9 @@ impl Street {
         self.shared.lock().unwrap().socket = Some(socket);
     }
 
-    /// Each of at least so many requests was answered before more than this had been served to others.
+    /// Each of at least so many requests was answered before more than this had been served to others. What had, each time.
     #[track_caller]
-    fn waited(mut self, least: usize, bound: usize) {
+    fn waited(mut self, least: usize, bound: usize) -> Vec<usize> {
         // What was asked last is answered now, if nothing was left to come in between.
         self.server.ask(|_| ());
         self.server.ask(|_| ());
@@ -241,8 +241,10 @@ fn beside_what_has_waited_until_a_large_answer_was_taken() {
     street.begin();
     assert_eq!(neighbour.receive().unwrap().ok().size, 32 + (1 << 20));
     neighbour.still_in_step();
-    // Room for an answer and something to read are two things to be told: the quiet client is told of between them.
-    street.waited(1, STORES);
+    // The first request is made at the first of those that waited: they are a turn of their own, and what can be read now
+    // stands behind the request.
+    let first = street.waited(1, TURNS * STORES)[0];
+    assert!((1..=STORES).contains(&first), "{first} in one turn");
 }
 
 #[test]
@@ -314,6 +316,8 @@ fn beside_messages_of_other_threads() {
             shared.lock().unwrap().other();
             if left > 1 {
                 ask(&again, &shared, left - 1, end);
+            } else {
+                drop(end);
             }
         });
     }
