@@ -145,6 +145,7 @@ impl Street {
             (1..=bound).contains(&longest),
             "{longest} came in between, not {bound}: {waits:?}"
         );
+        waits
     }
 }
 
