@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,6 +27,8 @@ const BURST: usize = 500;
 struct Street {
     /// Socket of a device that is not the measured client's.
     device: PathBuf,
+    /// Of a display beside it: a client's coming and going costs it a picture.
+    display: PathBuf,
     control: PathBuf,
     /// A verb that asks the loop about that device.
     question: String,
@@ -36,7 +38,7 @@ struct Street {
 type Neighbour = fn(&Street, &AtomicBool) -> Result<u64>;
 
 /// Name, threads, what each does. The first is what all are compared with, and the second its control.
-const KINDS: [(&str, usize, Neighbour); 9] = [
+const KINDS: [(&str, usize, Neighbour); 11] = [
     ("nobody", 0, silent),
     ("nobody, again", 0, silent),
     ("silent client", 1, silent),
@@ -44,8 +46,12 @@ const KINDS: [(&str, usize, Neighbour); 9] = [
     ("reads, answers not taken", 1, |street, stop| say(street, stop, &read())),
     ("reads, answers taken", 1, read_all),
     ("garbage", 1, |street, stop| say(street, stop, &garbage())),
-    ("comes, stores, leaves", 1, come_and_go),
-    ("4 at the control socket", 4, question),
+    ("comes, stores, leaves", 1, |street, stop| come_and_go(&street.device, stop)),
+    ("the same at a display", 1, |street, stop| come_and_go(&street.display, stop)),
+    ("control: 4 with questions", 4, |street, stop| {
+        ask(street, stop, &street.question, "{\"ok\":")
+    }),
+    ("control: 4 with garbage", 4, |street, stop| ask(street, stop, "garbage\n", "{\"error\":")),
 ];
 
 /// One turn of one kind.
@@ -64,10 +70,12 @@ pub fn run(rounds: usize) -> Result {
     let program = build_program()?;
     for (name, loops) in [("On the same loop", "1"), ("On a loop of its own", "2")] {
         let mut manager = Manager::start(&program, &["--loops", loops])?;
-        // With two loops they are on one each.
+        // With two loops each takes one in turn, and the measured one's is alone with a device that nobody uses.
         let (own, other) = (manager.create("mtty-1")?, manager.create("mtty-1")?);
+        let (_unused, display) = (manager.create("mtty-1")?, manager.create("mdpy-hd")?);
         let street = Street {
             device: other.socket,
+            display: display.socket,
             control: manager.control(),
             question: format!("{{\"verb\": \"info\", \"device\": \"{}\"}}\n", other.uuid),
         };
@@ -145,8 +153,8 @@ fn cpu_time() -> Result<(f64, f64)> {
     Ok((idle, times.iter().take(8).sum()))
 }
 
-fn neighbour(street: &Street) -> Result<UnixStream> {
-    let socket = Client::connect(&street.device)?.into_socket();
+fn neighbour(device: &Path) -> Result<UnixStream> {
+    let socket = Client::connect(device)?.into_socket();
     socket.set_write_timeout(Some(LOOK))?;
     socket.set_read_timeout(Some(LOOK))?;
     Ok(socket)
@@ -157,7 +165,7 @@ fn is_over(stop: &AtomicBool) -> bool {
 }
 
 fn silent(street: &Street, stop: &AtomicBool) -> Result<u64> {
-    let _socket = neighbour(street)?;
+    let _socket = neighbour(&street.device)?;
     while !is_over(stop) {
         thread::sleep(LOOK);
     }
@@ -175,7 +183,7 @@ fn write(socket: &mut UnixStream, bytes: &[u8]) -> Result<usize> {
 
 /// Says it as fast as it is heard, and reads nothing.
 fn say(street: &Street, stop: &AtomicBool, message: &[u8]) -> Result<u64> {
-    let mut socket = neighbour(street)?;
+    let mut socket = neighbour(&street.device)?;
     let burst = message.repeat(BURST);
     let (mut sent, mut at) = (0, 0);
     while !is_over(stop) {
@@ -189,7 +197,7 @@ fn say(street: &Street, stop: &AtomicBool, message: &[u8]) -> Result<u64> {
 fn read_all(street: &Street, stop: &AtomicBool) -> Result<u64> {
     /// Their answers fit into a socket, so that nobody waits for the other.
     const AT_ONCE: usize = 100;
-    let mut socket = neighbour(street)?;
+    let mut socket = neighbour(&street.device)?;
     // The answers have no end that a time-out could find in the middle of one.
     socket.set_read_timeout(Some(Duration::from_secs(10)))?;
     let (burst, mut answers) = (read().repeat(AT_ONCE), vec![0; 33 * AT_ONCE]);
@@ -202,29 +210,29 @@ fn read_all(street: &Street, stop: &AtomicBool) -> Result<u64> {
     Ok(said)
 }
 
-fn come_and_go(street: &Street, stop: &AtomicBool) -> Result<u64> {
+fn come_and_go(device: &Path, stop: &AtomicBool) -> Result<u64> {
     let burst = posted_store().repeat(BURST);
     let mut came = 0;
     while !is_over(stop) {
-        let mut socket = neighbour(street)?;
+        let mut socket = neighbour(device)?;
         write(&mut socket, &burst)?;
         came += 1;
     }
     Ok(came)
 }
 
-/// Asks, and has asked again before it is answered.
-fn question(street: &Street, stop: &AtomicBool) -> Result<u64> {
+/// Asks, and has asked again before it is answered: in a way that begins like this.
+fn ask(street: &Street, stop: &AtomicBool, question: &str, answer: &str) -> Result<u64> {
     const AT_ONCE: usize = 20;
     let mut socket = BufReader::new(UnixStream::connect(&street.control)?);
-    let questions = street.question.repeat(AT_ONCE);
+    let questions = question.repeat(AT_ONCE);
     let (mut said, mut line) = (0, String::new());
     while !is_over(stop) {
         socket.get_mut().write_all(questions.as_bytes())?;
         for _ in 0..AT_ONCE {
             line.clear();
             socket.read_line(&mut line)?;
-            if !line.starts_with("{\"ok\":") {
+            if !line.starts_with(answer) {
                 return Err(format!("a question was answered {line}").into());
             }
         }
