@@ -20,6 +20,7 @@ mod guests;
 mod handed;
 mod life;
 mod mistakes;
+mod neighbours;
 mod order;
 mod races;
 mod refusals;

@@ -1,10 +1,12 @@
-//! `cargo xtask bench`: our devices beside QEMU's own, in one guest, taking turns; and many devices in one process.
+//! `cargo xtask bench`: our devices beside QEMU's own, in one guest, taking turns; many devices in one process, and bad ones
+//! among them.
 
 mod client;
 mod devices;
 mod display;
 mod far_end;
 mod manager;
+mod neighbours;
 mod serial;
 
 use clap::ValueEnum;
@@ -23,6 +25,8 @@ pub enum Of {
     Display,
     /// What each of many devices of a manager costs
     Devices,
+    /// What a client waits for beside bad neighbours
+    Neighbours,
 }
 
 /// Measures, and prints a table for each. `rounds`: how often each device takes its turn.
@@ -35,6 +39,9 @@ pub fn run(of: Option<Of>, rounds: Option<usize>) -> Result {
     }
     if of.is_none_or(|of| matches!(of, Of::Devices)) {
         devices::run(rounds.unwrap_or(3))?;
+    }
+    if of.is_none_or(|of| matches!(of, Of::Neighbours)) {
+        neighbours::run(rounds.unwrap_or(21))?;
     }
     Ok(())
 }

@@ -58,11 +58,12 @@ enum Task {
     /// guest has four serial ports: two of QEMU's own pci-serial, mtty, and mtty served with --poll-us 0. display: stores
     /// to a framebuffer and loads from it, of mbochs and of two of QEMU's own bochs-display. QEMU's two are each other's
     /// control. They take turns. devices: what each of up to 2000 devices of a manager costs, and what is left of them; no
-    /// guest. Leave the machine alone meanwhile.
+    /// guest. neighbours: how long a client waits for a register beside clients that flood, do not read, or send garbage,
+    /// to a device or to the control socket, on the same loop and on another; no guest. Leave the machine alone meanwhile.
     Bench {
         /// Measure only this
         of: Option<bench::Of>,
-        /// How often each takes its turn [default: 11 for serial, 101 for display, 3 for devices]
+        /// How often each takes its turn [default: 11 for serial, 101 for display, 3 for devices, 21 for neighbours]
         #[arg(long)]
         rounds: Option<usize>,
     },

@@ -142,7 +142,8 @@ impl Connection {
         self.session.is_strange()
     }
 
-    /// Something has come in, or can go out. Takes what one read brings and handles the messages in it.
+    /// Something has come in, or can go out. Takes what one read brings and handles the messages in it: of 8 KiB together,
+    /// or one that is larger.
     pub(crate) fn attend(
         &mut self,
         device: &mut Device,
@@ -213,11 +214,8 @@ impl Connection {
             if self.ending {
                 return Ok(Flow::Ends);
             }
-            // What came in before the socket was full has waited for this.
-            let flow = self.handle_all(device, scratch, false, watch)?;
-            if flow != (Flow::Goes { blocked: false }) {
-                return Ok(flow);
-            }
+            // What came in before the socket was full has waited for this. It is a turn's share.
+            return self.handle_all(device, scratch, false, watch);
         }
         let until = self.read_until();
         let room = self.inbox.get_mut(self.end..until).unwrap_or_default();

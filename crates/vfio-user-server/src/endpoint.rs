@@ -204,8 +204,8 @@ impl Endpoint {
         let position = self.clients.iter().position(|client| client.id == id)?;
         let client = self.clients.get_mut(position)?;
         let was_open = client.connection.is_open();
-        if !was_open && let Some(user) = self.departed_user() {
-            return self.finish(user, registry, scratch);
+        if !was_open && self.has_departed_user() {
+            return None;
         }
         let client = self.clients.get_mut(position)?;
         let watch = Watch { faults: self.faults.as_deref_mut(), stats: &mut self.stats };
@@ -243,30 +243,12 @@ impl Endpoint {
         None
     }
 
-    /// Where the device's user is, if it has closed its end and there may still be something to read from it.
-    fn departed_user(&self) -> Option<usize> {
-        let position = self.clients.iter().position(|client| client.connection.is_open())?;
-        transport::has_hung_up(&self.clients.get(position)?.connection).then_some(position)
-    }
-
-    /// Does what a user said before it left, so that the next one, who is there already, does not find the device
-    /// busy. What it said fits into a socket's buffer, and nothing can be added.
-    fn finish(
-        &mut self,
-        position: usize,
-        registry: Registry<'_>,
-        scratch: &mut Scratch,
-    ) -> Option<Event> {
-        loop {
-            let watch = Watch { faults: self.faults.as_deref_mut(), stats: &mut self.stats };
-            let connection = &mut self.clients.get_mut(position)?.connection;
-            if connection.attend(&mut self.device, scratch, watch) == Flow::Ends {
-                break;
-            }
-            self.sync_sources(registry);
-        }
-        registry.remove(&self.clients.get(position)?.connection);
-        self.dismiss(position)
+    /// Whether the device's user has closed its end, and there may still be something to read from it. Whoever comes next
+    /// waits until that has been done, turn by turn, and does not find the device busy: what the user said fits into a
+    /// socket's buffer, nothing can be added, and a hang-up is reported whatever is waited for.
+    fn has_departed_user(&self) -> bool {
+        let mut users = self.clients.iter().filter(|client| client.connection.is_open());
+        users.any(|user| transport::has_hung_up(&user.connection))
     }
 
     /// Lets a connection go; closes the device if it was the device's user.

@@ -25,6 +25,8 @@ use crate::scratch::Scratch;
 const BATCH: usize = 64;
 /// Who gives way for so long was not let back by a thread that waited for the core, but by one that computes.
 const CROWDED: Duration = Duration::from_micros(200);
+/// Messages of other threads that are taken in one turn; then it is the clients' again.
+const MESSAGES: usize = 16;
 /// The epoll entry of the loop's own wake-up.
 const WAKE: u64 = u64::MAX;
 
@@ -396,9 +398,12 @@ impl EventLoop {
     fn take_messages(&mut self) {
         let mut count = [0; 8];
         let _ = rustix::io::read(&*self.handle.wake, &mut count);
-        while let Ok(message) = self.messages.try_recv() {
+        for _ in 0..MESSAGES {
+            let Ok(message) = self.messages.try_recv() else { return };
             message(self);
         }
+        // There may be more.
+        self.handle.wake();
     }
 }
 

@@ -13,6 +13,12 @@ use crate::report::Result;
 const PATIENCE: Duration = Duration::from_secs(30);
 const HEADER: usize = 16;
 const VERSION: u16 = 1;
+const REGION_READ: u16 = 9;
+const REGION_WRITE: u16 = 10;
+/// Header flag: no reply, not even an error.
+const NO_REPLY: u32 = 0x10;
+/// Where mtty's scratch register is, in BAR 0.
+const SCRATCH: u64 = 7;
 
 /// A device's user.
 pub struct Client {
@@ -26,8 +32,18 @@ impl Client {
         socket.set_read_timeout(Some(PATIENCE))?;
         socket.set_write_timeout(Some(PATIENCE))?;
         let mut client = Self { socket };
-        client.call(&message(VERSION, &[0; 4]))?;
+        client.call(&message(VERSION, 0, &[0; 4]))?;
         Ok(client)
+    }
+
+    /// Reads the scratch register of an mtty.
+    pub fn read(&mut self) -> Result {
+        self.call(&read())
+    }
+
+    /// For who says what no client should.
+    pub fn into_socket(self) -> UnixStream {
+        self.socket
     }
 
     fn call(&mut self, message: &[u8]) -> Result {
@@ -46,10 +62,34 @@ impl Client {
     }
 }
 
-fn message(command: u16, body: &[u8]) -> Vec<u8> {
+/// A read of the scratch register of an mtty: 32 bytes, and 33 of answer.
+pub fn read() -> Vec<u8> {
+    message(REGION_READ, 0, &access(&[]))
+}
+
+/// A store to it without an answer.
+pub fn posted_store() -> Vec<u8> {
+    message(REGION_WRITE, NO_REPLY, &access(&[1]))
+}
+
+/// What is refused without an answer.
+pub fn garbage() -> Vec<u8> {
+    message(99, NO_REPLY, &[])
+}
+
+fn access(data: &[u8]) -> Vec<u8> {
+    let mut body = SCRATCH.to_ne_bytes().to_vec();
+    for word in [0u32, 1] {
+        body.extend(word.to_ne_bytes());
+    }
+    body.extend(data);
+    body
+}
+
+fn message(command: u16, flags: u32, body: &[u8]) -> Vec<u8> {
     let size = (HEADER + body.len()) as u32;
     let mut bytes = [1u16.to_ne_bytes(), command.to_ne_bytes()].concat();
-    for word in [size, 0, 0] {
+    for word in [size, flags, 0] {
         bytes.extend(word.to_ne_bytes());
     }
     bytes.extend(body);

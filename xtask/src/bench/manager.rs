@@ -74,6 +74,11 @@ impl Manager {
         Ok(())
     }
 
+    /// Its control socket.
+    pub fn control(&self) -> PathBuf {
+        self.server.control()
+    }
+
     pub fn stop(self) -> Result {
         self.server.stop()
     }
