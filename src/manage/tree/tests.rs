@@ -1,4 +1,7 @@
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixListener;
+
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 
 use super::*;
 
@@ -91,13 +94,73 @@ fn a_second_manager_is_refused_with_the_pid_of_the_first() {
 }
 
 #[test]
-fn a_lock_that_is_a_link_is_not_followed() {
+fn a_lock_of_somebody_elses_is_no_managers_mark() {
+    for text in ["precious\n", "", "4711\n", "mdev-user manager \n", "mdev-user manager x\n"] {
+        for more in [None, Some("devices"), Some("vfio")] {
+            let directory = tempfile::tempdir().unwrap();
+            let root = directory.path();
+            fs::write(root.join("lock"), text).unwrap();
+            if let Some(more) = more {
+                fs::create_dir(root.join(more)).unwrap();
+                fs::write(root.join(more).join("notes.txt"), "mine").unwrap();
+            }
+            let before = listing(root);
+            let words = refusal(root);
+            let lock = root.canonicalize().unwrap().join("lock");
+            assert!(words.starts_with(&format!("{} is there, and no", lock.display())), "{words}");
+            assert_eq!(listing(root), before, "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn a_lock_that_is_no_file_is_named_and_not_followed() {
+    let make: [fn(&Path); 4] = [
+        |path| symlink("mine", path).unwrap(),
+        |path| fs::create_dir(path).unwrap(),
+        |path| mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap(),
+        |path| drop(UnixListener::bind(path).unwrap()),
+    ];
+    for make in make {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("mine");
+        fs::write(&target, "mdev-user manager 1\n").unwrap();
+        make(&directory.path().join("lock"));
+        let words = refusal(directory.path());
+        assert!(words.contains("/lock is there, and no manager has made it"), "{words}");
+        assert_eq!(fs::read_to_string(target).unwrap(), "mdev-user manager 1\n");
+    }
+}
+
+#[test]
+fn what_is_no_directory_where_a_manager_makes_one_is_named_and_stays() {
+    for name in ["devices", "vfio", "mdev_supported_types", ".staging"] {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::write(root.join("lock"), "mdev-user manager 1\n").unwrap();
+        fs::write(root.join(name), "mine").unwrap();
+        let words = refusal(root);
+        assert!(words.contains(&format!("/{name} is there, and no manager")), "{words}");
+        assert_eq!(fs::read_to_string(root.join(name)).unwrap(), "mine");
+        fs::remove_file(root.join(name)).unwrap();
+        drop(Tree::open(root, None).unwrap());
+        assert_eq!(listing(root), BTreeMap::new());
+    }
+}
+
+#[test]
+fn a_manager_whose_directory_has_become_anothers_leaves_that_alone() {
     let directory = tempfile::tempdir().unwrap();
-    let target = directory.path().join("mine");
-    fs::write(&target, "mine").unwrap();
-    symlink(&target, directory.path().join("lock")).unwrap();
-    Tree::open(directory.path(), None).unwrap_err();
-    assert_eq!(fs::read_to_string(target).unwrap(), "mine");
+    let root = directory.path().join("run");
+    let first = Tree::open(&root, None).unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    let mut second = Tree::open(&root, None).unwrap();
+    second.add(UUID, "mtty-2", "registered").unwrap();
+    let before = listing(&root);
+    drop(first);
+    assert_eq!(listing(&root), before);
+    drop(second);
+    assert!(!root.exists());
 }
 
 #[test]
@@ -114,7 +177,7 @@ fn what_an_earlier_manager_left_goes_and_nothing_else() {
     fs::write(outside.join("file"), "mine").unwrap();
     symlink(&outside, root.join("devices/link")).unwrap();
     // It is killed: nothing is dropped but its lock.
-    flock(&first.lock, FlockOperation::Unlock).unwrap();
+    flock(&first.lock.file, FlockOperation::Unlock).unwrap();
     std::mem::forget(first);
 
     let second = Tree::open(root, None).unwrap();
