@@ -126,12 +126,13 @@ impl Reader {
         while output.recv_timeout(PATIENCE).unwrap() != ready {}
     }
 
-    /// Ctrl-C in the terminal of the manager, which has printed nothing that is wrong.
+    /// Ends the manager as Ctrl-C does, which a test that runs in the background cannot say. It has printed nothing that
+    /// is wrong.
     #[track_caller]
     pub fn interrupt(&mut self, block: &Block) {
         let lock = fs::read_to_string(self.path("lock")).unwrap();
         let pid = lock.trim_end().strip_prefix("mdev-user manager ").unwrap().parse().unwrap();
-        kill_process(Pid::from_raw(pid).unwrap(), Signal::INT).unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
         let log = self.end(block);
         assert!(!log.contains(" ERROR ") && !log.contains("panicked"), "{log}");
         assert!(!self.path("").exists(), "{log}");
