@@ -3,6 +3,7 @@
 //! A directory or a file appears whole or not at all: it is made under [`STAGING`] and renamed. What goes, goes the same
 //! way back.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{
@@ -37,6 +38,8 @@ pub struct Tree {
     made: bool,
     /// Of names in the staging directory.
     next: u64,
+    /// What files are to say that could not be written: there was no room, say.
+    owed: BTreeMap<PathBuf, String>,
 }
 
 /// Why there is no run directory.
@@ -113,7 +116,13 @@ impl Tree {
             }
             Taken::Io(path, error) => failed(&path, &error),
         });
-        let tree = Self { lock: lock.map_err(undo)?, made, next: 0, root: root.clone() };
+        let tree = Self {
+            lock: lock.map_err(undo)?,
+            made,
+            next: 0,
+            owed: BTreeMap::new(),
+            root: root.clone(),
+        };
         // From here on a failure takes it all away again.
         let begin = || {
             tree.clear()?;
@@ -149,14 +158,13 @@ impl Tree {
 
     /// Says what a type is.
     pub fn add_type(&mut self, text: TypeText<'_>, available: u32) -> io::Result<()> {
-        let directory = self.stage()?;
-        file(&directory.join("name"), text.pretty_name)?;
-        file(&directory.join("device_api"), text.device_api)?;
-        file(&directory.join("available_instances"), &available.to_string())?;
-        if let Some(description) = text.description {
-            file(&directory.join("description"), description)?;
-        }
-        fs::rename(directory, self.root.join("mdev_supported_types").join(text.name))
+        let place = self.root.join("mdev_supported_types").join(text.name);
+        self.build(&place, |directory| {
+            file(&directory.join("name"), text.pretty_name)?;
+            file(&directory.join("device_api"), text.device_api)?;
+            file(&directory.join("available_instances"), &available.to_string())?;
+            text.description.map_or(Ok(()), |it| file(&directory.join("description"), it))
+        })
     }
 
     /// How many more devices of a type there can be.
@@ -167,22 +175,23 @@ impl Tree {
 
     /// A device that is about to be.
     pub fn add(&mut self, uuid: Uuid, kind: &str, state: &str) -> io::Result<()> {
-        let directory = self.stage()?;
-        symlink(Path::new("../../mdev_supported_types").join(kind), directory.join("mdev_type"))?;
-        file(&directory.join("state"), state)?;
-        fs::rename(directory, self.device(uuid))
+        self.build(&self.device(uuid), |directory| {
+            let link = Path::new("../../mdev_supported_types").join(kind);
+            symlink(link, directory.join("mdev_type"))?;
+            file(&directory.join("state"), state)
+        })
     }
 
     /// A device that can be opened, at the socket of `node`, from which on it has this state.
     pub fn publish(&mut self, uuid: Uuid, node: &str, state: &str) -> io::Result<()> {
         self.set_state(uuid, state)?;
-        let directory = self.stage()?;
-        let inner = directory.join(node);
-        private(&inner)?;
-        file(&inner.join("state"), state)?;
-        file(&inner.join("open_count"), "0")?;
         let device = self.device(uuid);
-        fs::rename(directory, device.join("vfio-dev"))?;
+        self.build(&device.join("vfio-dev"), |directory| {
+            let inner = directory.join(node);
+            private(&inner)?;
+            file(&inner.join("state"), state)?;
+            file(&inner.join("open_count"), "0")
+        })?;
         symlink(Path::new("../../vfio/devices").join(node), device.join("socket"))
     }
 
@@ -197,7 +206,10 @@ impl Tree {
         let place = self.device(uuid).join("vfio-dev").join(node).join("client");
         match client {
             Some(client) => self.replace(&place, client),
-            None => absent(fs::remove_file(place)),
+            None => {
+                self.owed.remove(&place);
+                absent(fs::remove_file(place))
+            }
         }
     }
 
@@ -230,23 +242,57 @@ impl Tree {
         self.root.join(STAGING).join(self.next.to_string())
     }
 
-    /// A new directory there.
-    fn stage(&mut self) -> io::Result<PathBuf> {
+    /// Makes a directory, whole or not at all.
+    fn build(
+        &mut self,
+        place: &Path,
+        fill: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<()> {
         let path = self.staged();
-        private(&path)?;
-        Ok(path)
+        let built = private(&path).and_then(|()| fill(&path));
+        built.and_then(|()| fs::rename(&path, place)).inspect_err(|_| {
+            let _ = fs::remove_dir_all(&path);
+        })
     }
 
+    /// Has a file say something, if not now then when [`settle`](Self::settle) can write it.
     fn replace(&mut self, place: &Path, text: &str) -> io::Result<()> {
+        let written = self.write(place, text);
+        match &written {
+            // Without a directory there is no file.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.owed.insert(place.into(), text.into());
+            }
+            _ => drop(self.owed.remove(place)),
+        }
+        written
+    }
+
+    /// Writes what could not be written, as far as that goes now. Returns whether all is written.
+    pub fn settle(&mut self) -> bool {
+        for (place, text) in self.owed.clone() {
+            if self.replace(&place, &text).is_err() && self.owed.contains_key(&place) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether there are files that do not say what they are to.
+    pub fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    fn write(&mut self, place: &Path, text: &str) -> io::Result<()> {
         let path = self.staged();
-        file(&path, text)?;
-        fs::rename(&path, place).inspect_err(|_| {
+        file(&path, text).and_then(|()| fs::rename(&path, place)).inspect_err(|_| {
             let _ = fs::remove_file(&path);
         })
     }
 
     /// Takes a directory away, all of it in one moment.
     fn discard(&mut self, place: &Path) -> io::Result<()> {
+        self.owed.retain(|owed, _| !owed.starts_with(place));
         let path = self.staged();
         match fs::rename(place, &path) {
             Ok(()) => fs::remove_dir_all(path),

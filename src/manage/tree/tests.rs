@@ -288,3 +288,62 @@ fn a_type_says_what_the_driver_says_of_it() {
     let expected = pairs.map(|(name, text)| (name.to_owned(), text.to_owned()));
     assert_eq!(listing(&tree.root().join("mdev_supported_types")), expected.into());
 }
+
+/// Has nothing be written in a run directory while `what` is done, as if there were no room.
+fn full<T>(tree: &mut Tree, what: impl FnOnce(&mut Tree) -> T) -> T {
+    let (staging, away) = (tree.root().join(".staging"), tree.root().join("away"));
+    fs::rename(&staging, &away).unwrap();
+    fs::write(&staging, "").unwrap();
+    let done = what(tree);
+    fs::remove_file(&staging).unwrap();
+    fs::rename(&away, &staging).unwrap();
+    done
+}
+
+#[test]
+fn what_cannot_be_written_is_written_later_as_it_is_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tree = Tree::open(directory.path(), None).unwrap();
+    tree.add_type(SERIAL, 12).unwrap();
+    tree.add(UUID, "mtty-2", "initialized").unwrap();
+    tree.publish(UUID, "vfio7", "registered").unwrap();
+    let root = tree.root().to_owned();
+    let of = |name: &str| {
+        fs::read_to_string(root.join(format!("devices/{UUID}/vfio-dev/vfio7/{name}"))).ok()
+    };
+    full(&mut tree, |tree| {
+        tree.set_client(UUID, "vfio7", Some("1 first")).unwrap_err();
+        tree.set_client(UUID, "vfio7", None).unwrap();
+        tree.set_open(UUID, "vfio7", 1).unwrap_err();
+        tree.set_available("mtty-2", 11).unwrap_err();
+        assert!(tree.owes() && !tree.settle());
+    });
+    assert_eq!((of("open_count").as_deref(), of("client")), (Some("0\n"), None));
+    assert!(tree.owes() && tree.settle() && !tree.owes());
+    assert_eq!((of("open_count").as_deref(), of("client")), (Some("1\n"), None));
+    let available = root.join("mdev_supported_types/mtty-2/available_instances");
+    assert_eq!(fs::read_to_string(available).unwrap(), "11\n");
+
+    // What is written in time, or has gone, is owed by nobody.
+    full(&mut tree, |tree| tree.set_open(UUID, "vfio7", 0).unwrap_err());
+    tree.set_open(UUID, "vfio7", 2).unwrap();
+    assert!(!tree.owes());
+    full(&mut tree, |tree| tree.set_open(UUID, "vfio7", 0).unwrap_err());
+    tree.hide(UUID, "unregistering").unwrap();
+    assert!(!tree.owes());
+}
+
+#[test]
+fn what_cannot_be_made_or_taken_away_whole_is_left_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tree = Tree::open(directory.path(), None).unwrap();
+    let before = listing(tree.root());
+    // A name that is too long for a file.
+    tree.add_type(TypeText { name: &"x".repeat(256), ..SERIAL }, 12).unwrap_err();
+    tree.set_available(&"x".repeat(256), 12).unwrap_err();
+    assert_eq!(listing(tree.root()), before);
+    tree.add(UUID, "mtty-2", "initialized").unwrap();
+    let before = listing(tree.root());
+    full(&mut tree, |tree| tree.remove(UUID).unwrap_err());
+    assert_eq!(listing(tree.root()), before);
+}
