@@ -15,11 +15,6 @@ pub fn print(options: &cli::Events) -> Result<ExitCode, Box<dyn Error>> {
     let mut client = Client::connect(&options.server.path(), deadline)?;
     client.ask(EVENTS, None, deadline)?;
     while let Some(event) = client.follow(Deadline::after(FOREVER))? {
-        if let Some(error) = event.get("error") {
-            return Err(
-                printable(error["message"].as_str().unwrap_or("the server ends this")).into()
-            );
-        }
         let line = if options.json { event.to_string() } else { describe(&event) };
         let mut out = io::stdout().lock();
         match writeln!(out, "{line}").and_then(|()| out.flush()) {
@@ -40,6 +35,9 @@ fn describe(event: &Value) -> String {
         Value::Null => "-".into(),
         other => other.to_string(),
     };
+    if event["event"] == "lost" {
+        return format!("lost {}", word(&event["count"]));
+    }
     let mut line = ["event", "uuid", "node", "type"].map(|member| word(&event[member])).join(" ");
     if let Some(client) = event.get("client").filter(|client| client.is_object()) {
         line += &format!(" by pid {} {}", word(&client["pid"]), word(&client["comm"]));

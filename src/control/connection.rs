@@ -35,31 +35,25 @@ pub fn serve(stream: &UnixStream, devices: &Devices) -> io::Result<()> {
         }
         if line.len() > MAX_LINE {
             let why = format!("a line is at most {MAX_LINE} bytes; this ends the connection");
-            return send(stream, reply::line(None, Err(&Failure::invalid(why))), None);
+            return send_line(stream, reply::line(None, Err(&Failure::invalid(why))), None);
         }
         let (id, result) = answer(&line, stream, devices);
         let text = reply::line(id, result.as_ref().map(|answer| &answer.value));
         let fd = result.as_ref().ok().and_then(|answer| answer.fd.as_ref());
-        send(stream, text, fd.map(AsFd::as_fd))?;
+        send_line(stream, text, fd.map(AsFd::as_fd))?;
         if let Some(listening) = result.ok().and_then(|answer| answer.then) {
             return follow(stream, &listening);
         }
     }
 }
 
-/// A line an event, until the client has left or does not keep up.
+/// A line an event, until the client has left or takes none. What has waited is sent at once: a client that others keep
+/// this process busy with has them all the same.
 fn follow(stream: &UnixStream, listening: &Listening) -> io::Result<()> {
-    loop {
-        match listening.next(stream) {
-            Heard::Event(line) => send(stream, line.to_string(), None)?,
-            Heard::Left => return Ok(()),
-            Heard::Lost => {
-                let why = "events were lost, as this client did not read them; ask again";
-                let failure = Failure::new(Errno::AGAIN, why);
-                return send(stream, reply::line(None, Err(&failure)), None);
-            }
-        }
+    while let Heard::Events(lines) = listening.next(stream) {
+        send(stream, &lines, None)?;
     }
+    Ok(())
 }
 
 /// The `id` of a request, and what it is answered with.
@@ -96,10 +90,13 @@ fn tell(stream: &UnixStream, failure: &Failure) {
     let _ = rustix::net::send(stream, line.as_bytes(), flags);
 }
 
-/// Sends a line, a descriptor with its first byte.
-fn send(stream: &UnixStream, line: String, mut fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let bytes = line.into_bytes();
-    let mut rest = [bytes, b"\n".to_vec()].concat();
+fn send_line(stream: &UnixStream, line: String, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    send(stream, &(line + "\n"), fd)
+}
+
+/// Sends whole lines, a descriptor with their first byte.
+fn send(stream: &UnixStream, lines: &str, mut fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let mut rest = lines.as_bytes();
     while !rest.is_empty() {
         let fds = fd.take();
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -107,9 +104,9 @@ fn send(stream: &UnixStream, line: String, mut fd: Option<BorrowedFd<'_>>) -> io
         if fds.is_some() {
             control.push(SendAncillaryMessage::ScmRights(fds.as_slice()));
         }
-        let parts = [IoSlice::new(&rest)];
+        let parts = [IoSlice::new(rest)];
         let sent = retry_on_intr(|| sendmsg(stream, &parts, &mut control, SendFlags::NOSIGNAL))?;
-        rest.drain(..sent);
+        rest = rest.get(sent..).unwrap_or_default();
     }
     Ok(())
 }

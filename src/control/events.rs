@@ -1,6 +1,5 @@
 //! What happens to devices, for whoever wants to hear of it.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,11 +23,11 @@ pub struct Events {
 /// What waits for a listener.
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: VecDeque<Arc<str>>,
+    waiting: Vec<Arc<str>>,
+    /// How many came when no more could wait: they follow those that do.
+    lost: u64,
     /// Dropped when there is something.
     ringer: Option<Ringer>,
-    /// It has missed something, and hears no more.
-    lost: bool,
 }
 
 /// Hears of all that happens from the moment at which it is made.
@@ -41,10 +40,8 @@ pub struct Listening {
 /// What a listener hears next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// An event, as a JSON object in one line.
-    Event(Arc<str>),
-    /// Too many waited to be heard.
-    Lost,
+    /// Events in their order, each a JSON object in a line.
+    Events(String),
     /// The client has left.
     Left,
 }
@@ -58,19 +55,18 @@ impl Events {
     pub fn tell(&self, event: &'static str, members: Map<String, Value>) {
         let mut listeners = lock(&self.listeners);
         // Without another end nobody listens any more.
-        listeners.retain(|queue| Arc::strong_count(queue) > 1 && !lock(queue).lost);
+        listeners.retain(|queue| Arc::strong_count(queue) > 1);
         if listeners.is_empty() {
             return;
         }
-        let mut object = Map::from_iter([("event".to_owned(), event.into())]);
-        object.extend(members);
-        let line: Arc<str> = Value::Object(object).to_string().into();
+        let line: Arc<str> = line(event, members).into();
         for queue in listeners.iter() {
             let mut queue = lock(queue);
-            if queue.waiting.len() < MOST {
-                queue.waiting.push_back(Arc::clone(&line));
+            // Nothing comes behind what is lost before that is said.
+            if queue.waiting.len() < MOST && queue.lost == 0 {
+                queue.waiting.push(Arc::clone(&line));
             } else {
-                queue.lost = true;
+                queue.lost += 1;
             }
             queue.ringer = None;
         }
@@ -86,17 +82,27 @@ impl Events {
     }
 }
 
+impl Queue {
+    /// All that waits, and then how many are lost.
+    fn take(&mut self) -> String {
+        let mut lines = String::new();
+        self.waiting.drain(..).for_each(|line| lines += &line);
+        let lost = std::mem::take(&mut self.lost);
+        if lost != 0 {
+            lines += &line("lost", Map::from_iter([("count".to_owned(), lost.into())]));
+        }
+        lines
+    }
+}
+
 impl Listening {
-    /// Waits for the next event, or until `client` has left.
+    /// Waits for the next events, or until `client` has left.
     pub fn next(&self, client: impl AsFd) -> Heard {
         loop {
             {
                 let mut queue = lock(&self.queue);
-                if let Some(line) = queue.waiting.pop_front() {
-                    return Heard::Event(line);
-                }
-                if queue.lost {
-                    return Heard::Lost;
+                if !queue.waiting.is_empty() {
+                    return Heard::Events(queue.take());
                 }
                 if queue.ringer.is_none() {
                     queue.ringer = Some(self.bell.ringer());
@@ -107,6 +113,13 @@ impl Listening {
             }
         }
     }
+}
+
+/// An event, as it is sent.
+fn line(event: &str, members: Map<String, Value>) -> String {
+    let mut object = Map::from_iter([("event".to_owned(), event.into())]);
+    object.extend(members);
+    Value::Object(object).to_string() + "\n"
 }
 
 #[cfg(test)]
@@ -121,22 +134,25 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_listen_to_what_happens_is_told_that_it_has_missed_some() {
+    fn who_is_slower_than_what_happens_is_told_how_much_is_lost_and_goes_on() {
         let (client, server) = UnixStream::pair().unwrap();
         let events = Events::default();
         let slow = events.listen().unwrap();
-        (0..5000).for_each(|it| events.tell("opened", number(it)));
-        for it in 0..1024 {
-            let line = format!(r#"{{"event":"opened","number":{it}}}"#);
-            assert_eq!(slow.next(&server), Heard::Event(line.into()));
+        for first in [0, 5000] {
+            (first..first + 5000).for_each(|it| events.tell("opened", number(it)));
+            let opened = |it| format!("{{\"event\":\"opened\",\"number\":{it}}}\n");
+            let mut lines: String = (first..first + 1024).map(opened).collect();
+            lines += "{\"count\":3976,\"event\":\"lost\"}\n";
+            assert_eq!(slow.next(&server), Heard::Events(lines));
         }
-        assert_eq!(slow.next(&server), Heard::Lost);
-        // The next one begins anew.
-        let quick = events.listen().unwrap();
-        events.tell("closed", Map::new());
-        assert_eq!(quick.next(&server), Heard::Event(r#"{"event":"closed"}"#.into()));
+        // What is heard makes room.
+        for it in 0..5000 {
+            events.tell("opened", number(it));
+            let line = format!("{{\"event\":\"opened\",\"number\":{it}}}\n");
+            assert_eq!(slow.next(&server), Heard::Events(line));
+        }
         drop(client);
-        assert_eq!(quick.next(&server), Heard::Left);
+        assert_eq!(slow.next(&server), Heard::Left);
     }
 
     #[test]
@@ -147,7 +163,7 @@ mod tests {
         drop(events.listen().unwrap());
         let telling = Arc::clone(&events);
         let telling = thread::spawn(move || telling.tell("closed", Map::new()));
-        assert_eq!(first.next(&server), Heard::Event(r#"{"event":"closed"}"#.into()));
+        assert_eq!(first.next(&server), Heard::Events("{\"event\":\"closed\"}\n".into()));
         telling.join().unwrap();
         assert_eq!(lock(&events.listeners).len(), 1);
     }

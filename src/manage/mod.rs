@@ -45,6 +45,9 @@ use crate::parents::{Created, parent_of};
 /// Something to do for the manager.
 pub type Message = Box<dyn FnOnce(&mut Manager) + Send>;
 
+/// For how long what cannot be written waits.
+const SETTLE: Duration = Duration::from_secs(1);
+
 /// What messages go through, until there is a manager.
 pub fn channels() -> (Sender<Message>, Receiver<Message>) {
     channel()
@@ -75,6 +78,8 @@ pub struct Manager {
     /// What that was told last.
     status: String,
     tree: Tree,
+    /// When what it could not write is tried again.
+    settle_at: Option<Instant>,
     ends: bool,
     failed: bool,
 }
@@ -114,6 +119,7 @@ impl Manager {
             notify: None,
             status: String::new(),
             tree,
+            settle_at: None,
             ends: false,
             failed: false,
         })
@@ -122,7 +128,7 @@ impl Manager {
     /// Does what there is to do until it is told to end. Returns whether all went well.
     pub fn run(&mut self, messages: &Receiver<Message>) -> bool {
         while !self.ends {
-            let due = self.instances.values().filter_map(Instance::due).min();
+            let due = self.instances.values().filter_map(Instance::due).chain(self.settle_at).min();
             let message = match due {
                 Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
                 None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -133,6 +139,7 @@ impl Manager {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
             self.do_what_is_due(Instant::now());
+            self.settle(Instant::now());
         }
         self.say_stopping();
         !self.failed
@@ -349,6 +356,19 @@ impl Manager {
     fn tell_of_user(&self, uuid: Uuid, event: &'static str, holder: Option<&Holder>) {
         let client = holder.map(Holder::json).into();
         self.tell(uuid, event, Map::from_iter([("client".to_owned(), client)]));
+    }
+
+    /// Writes what could not be written, a second later and until it is.
+    fn settle(&mut self, now: Instant) {
+        if self.settle_at.is_some_and(|at| at <= now) {
+            self.settle_at = None;
+            if self.tree.settle() {
+                log::info!("the run directory is up to date again");
+            }
+        }
+        if self.tree.owes() {
+            self.settle_at.get_or_insert(now + SETTLE);
+        }
     }
 
     /// Writes `available_instances` where it has changed.

@@ -3,18 +3,20 @@
 //! A directory or a file appears whole or not at all: it is made under [`STAGING`] and renamed. What goes, goes the same
 //! way back.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Read, Seek, Write};
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write};
 use std::os::unix::fs::{
     DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink,
 };
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use uuid::Uuid;
 
 use crate::errors::plain;
+use lock::{Lock, Taken};
+
+mod lock;
 
 /// Bytes of a path that fit into a socket address in front of a NUL.
 const MAX_SOCKET_PATH: usize = 107;
@@ -24,18 +26,20 @@ const LONGEST: &str = "/vfio/devices/vfio1048575";
 const OURS: [&str; 4] = ["mdev_supported_types", "devices", "vfio", STAGING];
 /// Where things are before they are all there, and after they are not.
 const STAGING: &str = ".staging";
-/// Held for a manager's life. In it the manager's pid.
+/// Says whose it is.
 const LOCK: &str = "lock";
 
 /// A run directory that is this process's own, until this is dropped: then nothing of it is left.
 #[derive(Debug)]
 pub struct Tree {
     root: PathBuf,
-    lock: File,
+    lock: Lock,
     /// It was not there before.
     made: bool,
     /// Of names in the staging directory.
     next: u64,
+    /// What files are to say that could not be written: there was no room, say.
+    owed: BTreeMap<PathBuf, String>,
 }
 
 /// Why there is no run directory.
@@ -110,9 +114,15 @@ impl Tree {
                 };
                 TreeError::NotOurs { path, hint }
             }
-            Taken::Io(error) => failed(&root, &error),
+            Taken::Io(path, error) => failed(&path, &error),
         });
-        let tree = Self { lock: lock.map_err(undo)?, made, next: 0, root: root.clone() };
+        let tree = Self {
+            lock: lock.map_err(undo)?,
+            made,
+            next: 0,
+            owed: BTreeMap::new(),
+            root: root.clone(),
+        };
         // From here on a failure takes it all away again.
         let begin = || {
             tree.clear()?;
@@ -148,14 +158,13 @@ impl Tree {
 
     /// Says what a type is.
     pub fn add_type(&mut self, text: TypeText<'_>, available: u32) -> io::Result<()> {
-        let directory = self.stage()?;
-        file(&directory.join("name"), text.pretty_name)?;
-        file(&directory.join("device_api"), text.device_api)?;
-        file(&directory.join("available_instances"), &available.to_string())?;
-        if let Some(description) = text.description {
-            file(&directory.join("description"), description)?;
-        }
-        fs::rename(directory, self.root.join("mdev_supported_types").join(text.name))
+        let place = self.root.join("mdev_supported_types").join(text.name);
+        self.build(&place, |directory| {
+            file(&directory.join("name"), text.pretty_name)?;
+            file(&directory.join("device_api"), text.device_api)?;
+            file(&directory.join("available_instances"), &available.to_string())?;
+            text.description.map_or(Ok(()), |it| file(&directory.join("description"), it))
+        })
     }
 
     /// How many more devices of a type there can be.
@@ -166,22 +175,23 @@ impl Tree {
 
     /// A device that is about to be.
     pub fn add(&mut self, uuid: Uuid, kind: &str, state: &str) -> io::Result<()> {
-        let directory = self.stage()?;
-        symlink(Path::new("../../mdev_supported_types").join(kind), directory.join("mdev_type"))?;
-        file(&directory.join("state"), state)?;
-        fs::rename(directory, self.device(uuid))
+        self.build(&self.device(uuid), |directory| {
+            let link = Path::new("../../mdev_supported_types").join(kind);
+            symlink(link, directory.join("mdev_type"))?;
+            file(&directory.join("state"), state)
+        })
     }
 
     /// A device that can be opened, at the socket of `node`, from which on it has this state.
     pub fn publish(&mut self, uuid: Uuid, node: &str, state: &str) -> io::Result<()> {
         self.set_state(uuid, state)?;
-        let directory = self.stage()?;
-        let inner = directory.join(node);
-        private(&inner)?;
-        file(&inner.join("state"), state)?;
-        file(&inner.join("open_count"), "0")?;
         let device = self.device(uuid);
-        fs::rename(directory, device.join("vfio-dev"))?;
+        self.build(&device.join("vfio-dev"), |directory| {
+            let inner = directory.join(node);
+            private(&inner)?;
+            file(&inner.join("state"), state)?;
+            file(&inner.join("open_count"), "0")
+        })?;
         symlink(Path::new("../../vfio/devices").join(node), device.join("socket"))
     }
 
@@ -196,7 +206,10 @@ impl Tree {
         let place = self.device(uuid).join("vfio-dev").join(node).join("client");
         match client {
             Some(client) => self.replace(&place, client),
-            None => absent(fs::remove_file(place)),
+            None => {
+                self.owed.remove(&place);
+                absent(fs::remove_file(place))
+            }
         }
     }
 
@@ -229,23 +242,57 @@ impl Tree {
         self.root.join(STAGING).join(self.next.to_string())
     }
 
-    /// A new directory there.
-    fn stage(&mut self) -> io::Result<PathBuf> {
+    /// Makes a directory, whole or not at all.
+    fn build(
+        &mut self,
+        place: &Path,
+        fill: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<()> {
         let path = self.staged();
-        private(&path)?;
-        Ok(path)
+        let built = private(&path).and_then(|()| fill(&path));
+        built.and_then(|()| fs::rename(&path, place)).inspect_err(|_| {
+            let _ = fs::remove_dir_all(&path);
+        })
     }
 
+    /// Has a file say something, if not now then when [`settle`](Self::settle) can write it.
     fn replace(&mut self, place: &Path, text: &str) -> io::Result<()> {
+        let written = self.write(place, text);
+        match &written {
+            // Without a directory there is no file.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                self.owed.insert(place.into(), text.into());
+            }
+            _ => drop(self.owed.remove(place)),
+        }
+        written
+    }
+
+    /// Writes what could not be written, as far as that goes now. Returns whether all is written.
+    pub fn settle(&mut self) -> bool {
+        for (place, text) in self.owed.clone() {
+            if self.replace(&place, &text).is_err() && self.owed.contains_key(&place) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether there are files that do not say what they are to.
+    pub fn owes(&self) -> bool {
+        !self.owed.is_empty()
+    }
+
+    fn write(&mut self, place: &Path, text: &str) -> io::Result<()> {
         let path = self.staged();
-        file(&path, text)?;
-        fs::rename(&path, place).inspect_err(|_| {
+        file(&path, text).and_then(|()| fs::rename(&path, place)).inspect_err(|_| {
             let _ = fs::remove_file(&path);
         })
     }
 
     /// Takes a directory away, all of it in one moment.
     fn discard(&mut self, place: &Path) -> io::Result<()> {
+        self.owed.retain(|owed, _| !owed.starts_with(place));
         let path = self.staged();
         match fs::rename(place, &path) {
             Ok(()) => fs::remove_dir_all(path),
@@ -261,21 +308,33 @@ impl Tree {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        let cleared = self.clear().and_then(|()| {
-            // While it is locked: who waits for it sees that it is another one.
-            let found = fs::symlink_metadata(self.root.join(LOCK))?;
-            if is_same(&found, &self.lock.metadata()?) {
-                fs::remove_file(self.root.join(LOCK))?;
-            }
-            if self.made {
-                // It stays if somebody has put something there.
-                let _ = fs::remove_dir(&self.root);
-            }
-            Ok(())
-        });
-        if let Err(error) = cleared {
-            log::warn!("{} is not left as it was: {}", self.root.display(), plain(&error));
+        let root = self.root.display();
+        if !self.lock.is_there() {
+            log::warn!("{root} is another manager's by now, or gone; it is left as it is");
+            return;
         }
+        if let Err(error) = self.clear().and_then(|()| self.lock.remove()) {
+            log::warn!("{root} is not left as it was: {}", plain(&error));
+        }
+        if self.made {
+            // It stays if there is something in it.
+            let _ = fs::remove_dir(&self.root);
+        }
+    }
+}
+
+/// Takes the lock of a run directory in which nothing is but what managers make.
+fn take(root: &Path, given: Option<&Path>) -> Result<Lock, Taken> {
+    let ours = || OURS.iter().map(|name| root.join(name));
+    let lock = Lock::take(&root.join(LOCK), || {
+        let mut all = ours().chain([Tree::control(root)]).filter(|it| Some(&**it) != given);
+        all.find(|it| it.symlink_metadata().is_ok())
+    })?;
+    // A manager makes directories of these names.
+    let is_odd = |it: &PathBuf| it.symlink_metadata().is_ok_and(|found| !found.is_dir());
+    match ours().find(is_odd) {
+        Some(odd) => Err(Taken::NotOurs(odd)),
+        None => Ok(lock),
     }
 }
 
@@ -300,69 +359,8 @@ fn check(root: &Path) -> Result<(), TreeError> {
     Ok(())
 }
 
-/// Why a lock was not had.
-enum Taken {
-    Busy(String),
-    NotOurs(PathBuf),
-    Io(io::Error),
-}
-
-/// Takes the lock of a run directory; one that has none must have nothing else of what managers make.
-fn take(root: &Path, given: Option<&Path>) -> Result<File, Taken> {
-    let path = root.join(LOCK);
-    loop {
-        let mut options = OpenOptions::new();
-        let nofollow = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-        options.read(true).write(true).mode(0o600).custom_flags(nofollow.bits().cast_signed());
-        let mut lock = match options.open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let strange = OURS.iter().map(|name| root.join(name));
-                let strange = strange.chain([Tree::control(root)]);
-                let mut strange = strange.filter(|it| Some(&**it) != given);
-                if let Some(path) = strange.find(|it| it.symlink_metadata().is_ok()) {
-                    return Err(Taken::NotOurs(path));
-                }
-                match options.create_new(true).open(&path) {
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                    made => made.map_err(Taken::Io)?,
-                }
-            }
-            found => found.map_err(Taken::Io)?,
-        };
-        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => (),
-            Err(Errno::WOULDBLOCK) => {
-                let mut pid = String::new();
-                let _ = lock.take(32).read_to_string(&mut pid);
-                let pid = pid.trim();
-                let is_pid = !pid.is_empty() && pid.bytes().all(|it| it.is_ascii_digit());
-                return Err(Taken::Busy(if is_pid { pid.into() } else { "unknown".into() }));
-            }
-            Err(errno) => return Err(Taken::Io(errno.into())),
-        }
-        // One that went while we waited for it locks nothing.
-        let is_it = fs::symlink_metadata(&path)
-            .and_then(|found| Ok(is_same(&found, &lock.metadata()?)))
-            .unwrap_or(false);
-        if is_it {
-            let write = || {
-                lock.set_len(0)?;
-                lock.rewind()?;
-                writeln!(lock, "{}", std::process::id())
-            };
-            let mut write = write;
-            write().map_err(Taken::Io)?;
-            return Ok(lock);
-        }
-    }
-}
-
 fn is_socket(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| found.file_type().is_socket())
-}
-
-fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
 
 fn private(path: &Path) -> io::Result<()> {

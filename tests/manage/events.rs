@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::managed::{Managed, ONE, end, program, soon};
-use crate::vfio::Client;
+use crate::vfio::{Client, QEMU_CAPABILITIES, command, version};
 
 struct Stream {
     child: Child,
@@ -127,4 +127,27 @@ fn a_server_of_one_device_tells_of_its_clients() {
     }
     server.kill().unwrap();
     server.wait().unwrap();
+}
+
+#[test]
+fn a_client_that_comes_and_goes_all_the_time_cuts_no_listener_off() {
+    let managed = Managed::start();
+    let busy = managed.create(&["mtty-1"]);
+    let mut stream = BufReader::new(UnixStream::connect(managed.path("control")).unwrap());
+    writeln!(stream.get_mut(), r#"{{"verb":"events"}}"#).unwrap();
+    let hearing = std::thread::spawn(move || {
+        let mut lines = stream.lines().map(Result::unwrap);
+        // Whatever is lost, it is not what comes when all is calm.
+        lines.find(|line| line.contains(ONE) || line.contains("error")).expect("the stream ends")
+    });
+    for _ in 0..3000 {
+        let mut client = Client::connect(&busy.socket);
+        client.send(command::VERSION, 0, &version(0, 0, QEMU_CAPABILITIES), &[]);
+    }
+    soon("it hears of another device", || {
+        managed.remove(&managed.create(&["mtty-1", "--uuid", ONE]));
+        hearing.is_finished()
+    });
+    let line = hearing.join().unwrap();
+    assert!(line.contains(ONE), "{line}");
 }

@@ -6,55 +6,92 @@ use std::time::Duration;
 
 use guest_kit::{Error, Guest, Tools, vfio_user_device};
 
-use crate::managed::{Managed, end, soon};
-use crate::pasted::{RUNNING_GUEST, Shell, blocks, section};
+use crate::managed::{Managed, ONE, soon};
+use crate::pasted::{Block, RUNNING_GUEST, Reader, blocks, section};
+use crate::vfio::Client;
 
 const SOON: Duration = Duration::from_secs(120);
 
 #[test]
-fn manage_md_goes_from_nothing_to_a_guest_and_back() {
-    let page = section("");
-    let blocks = blocks(&page.replace(&section(RUNNING_GUEST), ""));
-    let [manager, types, device, guest, look, change, remove, force, config] = &blocks[..] else {
+fn manage_md_goes_from_nothing_to_the_end_whoever_pastes_it() {
+    for has_runtime_dir in [true, false] {
+        let blocks = blocks(&section("").replace(&section(RUNNING_GUEST), ""));
+        let [manager, types, device, guest, look, _change, remove, force, config] = &blocks[..]
+        else {
+            panic!("{blocks:?}")
+        };
+        let mut reader = Reader::new(has_runtime_dir);
+        reader.start(manager);
+        let out = reader.paste(types);
+        assert!(out.starts_with("TYPE ") && out.ends_with("\n12\n"), "{out}");
+        let out = reader.paste(device);
+        assert!(out.contains(" mtty mtty-2 manual vfio0 registered\n"), "{out}");
+        let out = reader.paste(guest);
+        let argument = out.lines().last().unwrap();
+        let socket = reader.path("vfio/devices/vfio0").canonicalize().unwrap();
+        assert_eq!(argument, vfio_user_device(&socket));
+        // In place of QEMU, which only shows what it is given here.
+        let user = Client::negotiated(&socket);
+        soon("it is open", || {
+            reader.path(&format!("devices/{ONE}/vfio-dev/vfio0/client")).exists()
+        });
+        let lines = look.lines.lines().take(2).collect::<Vec<_>>().join("\n");
+        let out = reader.paste(&Block { lines, ..look.clone() });
+        assert!(out.contains("open count 1"), "{out}");
+
+        // Who has waited long enough.
+        reader.begin(remove);
+        soon("it is hidden", || !socket.exists());
+        let lines = force.lines.replace("10s", "1ms");
+        assert_eq!(reader.paste(&Block { lines, ..force.clone() }), "");
+        assert_eq!(reader.end(remove), "");
+        assert_eq!(reader.available("mtty-2"), 12);
+        drop(user);
+
+        reader.interrupt(manager);
+        reader.start(config);
+        reader.paste(device);
+        reader.interrupt(config);
+        reader.start(config);
+        assert!(reader.path(&format!("devices/{ONE}/socket")).exists());
+        reader.interrupt(config);
+    }
+}
+
+#[test]
+fn manage_md_has_a_guest_with_a_device_that_is_changed_and_waited_for() {
+    let blocks = blocks(&section("").replace(&section(RUNNING_GUEST), ""));
+    let [manager, types, device, guest, look, change, remove, ..] = &blocks[..] else {
         panic!("{blocks:?}")
     };
-    // That is what the test does.
-    assert_eq!(manager.lines().last().unwrap(), "mdev-user manage --run-dir $DIR");
-    let managed = Managed::start();
-    let mut shell = Shell::new(&managed);
-    let out = shell.paste(types).ok();
-    assert!(out.starts_with("TYPE ") && out.ends_with("\n12\n"), "{out}");
-    let out = shell.paste(&format!("{device}\necho \"uuid='$uuid' socket='$socket'\"")).ok();
-    assert!(out.contains(" mtty mtty-2 manual vfio0 registered\n"), "{out}");
-    shell.variables += &format!("\n{}", out.lines().last().unwrap());
-    let out = shell.paste(guest).ok();
+    let mut reader = Reader::new(true);
+    reader.start(manager);
+    reader.paste(types);
+    reader.paste(device);
+    let out = reader.paste(guest);
     let argument = out.lines().last().unwrap();
 
     let tools = Tools::prepare().unwrap();
     let mut guest = Guest::builder(&tools).device(argument).boot().unwrap();
     guest.check("echo hello > /dev/ttyS1", SOON).unwrap();
-    let out = shell.paste(look).ok();
+    let out = reader.paste(look);
     assert!(out.starts_with(&format!("{} ", guest.pid())), "{out}");
     assert!(out.contains("open count 1") && out.ends_with("\nhello\n"), "{out}");
 
-    let out = shell.paste(change).ok();
+    let out = reader.paste(change);
     assert!(out.starts_with("port 0 is at 127.0.0.1:"), "{out}");
     assert_eq!(out.lines().count(), 1, "{out}");
     guest.check("stty -F /dev/ttyS1 && echo hello > /dev/ttyS1", SOON).unwrap();
 
-    let removing = shell.begin(remove);
-    soon("it is hidden", || !managed.path("vfio/devices/vfio0").exists());
+    reader.begin(remove);
+    soon("it is hidden", || !reader.path("vfio/devices/vfio0").exists());
     // The guest goes on with what it has.
     guest.check("echo again > /dev/ttyS1", SOON).unwrap();
     guest.power_off(SOON).unwrap();
     drop(guest);
-    end(removing).ok();
-    assert_eq!(managed.available("mtty-2"), 12);
-    assert_eq!(force, &remove.replace("$DIR ", "$DIR --force-after 10s "));
-    assert_eq!(
-        config,
-        &format!("{} --config devices.json --save", manager.lines().last().unwrap())
-    );
+    assert_eq!(reader.end(remove), "");
+    assert_eq!(reader.available("mtty-2"), 12);
+    reader.interrupt(manager);
 }
 
 #[test]

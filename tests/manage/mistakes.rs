@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Signal, geteuid};
 use serde_json::json;
 
-use crate::managed::{Managed, ONE, end, launch_by, program};
+use crate::managed::{Managed, ONE, end, launch_by, program, soon};
 
 /// How a manager in `directory` refuses to start.
 fn refusal(directory: &Path, more: &[&str]) -> String {
@@ -219,4 +219,28 @@ fn words_that_are_nearly_right_are_answered_with_those_that_are() {
     let made = managed.create(&["mtty-1", "--uuid", &ONE.to_uppercase()]);
     assert_eq!(made.uuid, ONE);
     managed.say(&["remove", &ONE.to_uppercase()]).ok();
+}
+
+#[test]
+fn files_that_cannot_be_written_are_written_when_they_can_be() {
+    let managed = Managed::start();
+    let made = managed.create(&["mtty-1"]);
+    let [staging, away] = [".staging", "away"].map(|name| managed.path(name));
+    // Nothing can be made there, as if there were no room.
+    fs::rename(&staging, &away).unwrap();
+    fs::write(&staging, "").unwrap();
+    let user = crate::vfio::Client::negotiated(&made.socket);
+    soon("it is missed", || managed.log().contains("the run directory is not up to date"));
+    soon("it is open", || managed.say(&["info"]).ok().contains("open count 1"));
+    let count = format!("devices/{}/vfio-dev/{}/open_count", made.uuid, made.node());
+    assert_eq!(managed.read(&count).as_deref(), Some("0"));
+    managed.say(&["create", "mtty-1"]).refused(1);
+    fs::remove_file(&staging).unwrap();
+    fs::rename(&away, &staging).unwrap();
+    soon("it is written", || managed.read(&count).as_deref() == Some("1"));
+    let client = format!("devices/{}/vfio-dev/{}/client", made.uuid, made.node());
+    soon("so is who it is", || managed.read(&client).is_some());
+    drop(user);
+    managed.remove(&made);
+    assert_eq!(fs::read_dir(&staging).unwrap().count(), 0);
 }

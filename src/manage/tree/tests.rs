@@ -1,4 +1,7 @@
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixListener;
+
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 
 use super::*;
 
@@ -91,13 +94,73 @@ fn a_second_manager_is_refused_with_the_pid_of_the_first() {
 }
 
 #[test]
-fn a_lock_that_is_a_link_is_not_followed() {
+fn a_lock_of_somebody_elses_is_no_managers_mark() {
+    for text in ["precious\n", "", "4711\n", "mdev-user manager \n", "mdev-user manager x\n"] {
+        for more in [None, Some("devices"), Some("vfio")] {
+            let directory = tempfile::tempdir().unwrap();
+            let root = directory.path();
+            fs::write(root.join("lock"), text).unwrap();
+            if let Some(more) = more {
+                fs::create_dir(root.join(more)).unwrap();
+                fs::write(root.join(more).join("notes.txt"), "mine").unwrap();
+            }
+            let before = listing(root);
+            let words = refusal(root);
+            let lock = root.canonicalize().unwrap().join("lock");
+            assert!(words.starts_with(&format!("{} is there, and no", lock.display())), "{words}");
+            assert_eq!(listing(root), before, "{text:?}");
+        }
+    }
+}
+
+#[test]
+fn a_lock_that_is_no_file_is_named_and_not_followed() {
+    let make: [fn(&Path); 4] = [
+        |path| symlink("mine", path).unwrap(),
+        |path| fs::create_dir(path).unwrap(),
+        |path| mknodat(CWD, path, FileType::Fifo, Mode::RWXU, 0).unwrap(),
+        |path| drop(UnixListener::bind(path).unwrap()),
+    ];
+    for make in make {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("mine");
+        fs::write(&target, "mdev-user manager 1\n").unwrap();
+        make(&directory.path().join("lock"));
+        let words = refusal(directory.path());
+        assert!(words.contains("/lock is there, and no manager has made it"), "{words}");
+        assert_eq!(fs::read_to_string(target).unwrap(), "mdev-user manager 1\n");
+    }
+}
+
+#[test]
+fn what_is_no_directory_where_a_manager_makes_one_is_named_and_stays() {
+    for name in ["devices", "vfio", "mdev_supported_types", ".staging"] {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        fs::write(root.join("lock"), "mdev-user manager 1\n").unwrap();
+        fs::write(root.join(name), "mine").unwrap();
+        let words = refusal(root);
+        assert!(words.contains(&format!("/{name} is there, and no manager")), "{words}");
+        assert_eq!(fs::read_to_string(root.join(name)).unwrap(), "mine");
+        fs::remove_file(root.join(name)).unwrap();
+        drop(Tree::open(root, None).unwrap());
+        assert_eq!(listing(root), BTreeMap::new());
+    }
+}
+
+#[test]
+fn a_manager_whose_directory_has_become_anothers_leaves_that_alone() {
     let directory = tempfile::tempdir().unwrap();
-    let target = directory.path().join("mine");
-    fs::write(&target, "mine").unwrap();
-    symlink(&target, directory.path().join("lock")).unwrap();
-    Tree::open(directory.path(), None).unwrap_err();
-    assert_eq!(fs::read_to_string(target).unwrap(), "mine");
+    let root = directory.path().join("run");
+    let first = Tree::open(&root, None).unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    let mut second = Tree::open(&root, None).unwrap();
+    second.add(UUID, "mtty-2", "registered").unwrap();
+    let before = listing(&root);
+    drop(first);
+    assert_eq!(listing(&root), before);
+    drop(second);
+    assert!(!root.exists());
 }
 
 #[test]
@@ -114,7 +177,7 @@ fn what_an_earlier_manager_left_goes_and_nothing_else() {
     fs::write(outside.join("file"), "mine").unwrap();
     symlink(&outside, root.join("devices/link")).unwrap();
     // It is killed: nothing is dropped but its lock.
-    flock(&first.lock, FlockOperation::Unlock).unwrap();
+    flock(&first.lock.file, FlockOperation::Unlock).unwrap();
     std::mem::forget(first);
 
     let second = Tree::open(root, None).unwrap();
@@ -224,4 +287,63 @@ fn a_type_says_what_the_driver_says_of_it() {
     ];
     let expected = pairs.map(|(name, text)| (name.to_owned(), text.to_owned()));
     assert_eq!(listing(&tree.root().join("mdev_supported_types")), expected.into());
+}
+
+/// Has nothing be written in a run directory while `what` is done, as if there were no room.
+fn full<T>(tree: &mut Tree, what: impl FnOnce(&mut Tree) -> T) -> T {
+    let (staging, away) = (tree.root().join(".staging"), tree.root().join("away"));
+    fs::rename(&staging, &away).unwrap();
+    fs::write(&staging, "").unwrap();
+    let done = what(tree);
+    fs::remove_file(&staging).unwrap();
+    fs::rename(&away, &staging).unwrap();
+    done
+}
+
+#[test]
+fn what_cannot_be_written_is_written_later_as_it_is_then() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tree = Tree::open(directory.path(), None).unwrap();
+    tree.add_type(SERIAL, 12).unwrap();
+    tree.add(UUID, "mtty-2", "initialized").unwrap();
+    tree.publish(UUID, "vfio7", "registered").unwrap();
+    let root = tree.root().to_owned();
+    let of = |name: &str| {
+        fs::read_to_string(root.join(format!("devices/{UUID}/vfio-dev/vfio7/{name}"))).ok()
+    };
+    full(&mut tree, |tree| {
+        tree.set_client(UUID, "vfio7", Some("1 first")).unwrap_err();
+        tree.set_client(UUID, "vfio7", None).unwrap();
+        tree.set_open(UUID, "vfio7", 1).unwrap_err();
+        tree.set_available("mtty-2", 11).unwrap_err();
+        assert!(tree.owes() && !tree.settle());
+    });
+    assert_eq!((of("open_count").as_deref(), of("client")), (Some("0\n"), None));
+    assert!(tree.owes() && tree.settle() && !tree.owes());
+    assert_eq!((of("open_count").as_deref(), of("client")), (Some("1\n"), None));
+    let available = root.join("mdev_supported_types/mtty-2/available_instances");
+    assert_eq!(fs::read_to_string(available).unwrap(), "11\n");
+
+    // What is written in time, or has gone, is owed by nobody.
+    full(&mut tree, |tree| tree.set_open(UUID, "vfio7", 0).unwrap_err());
+    tree.set_open(UUID, "vfio7", 2).unwrap();
+    assert!(!tree.owes());
+    full(&mut tree, |tree| tree.set_open(UUID, "vfio7", 0).unwrap_err());
+    tree.hide(UUID, "unregistering").unwrap();
+    assert!(!tree.owes());
+}
+
+#[test]
+fn what_cannot_be_made_or_taken_away_whole_is_left_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tree = Tree::open(directory.path(), None).unwrap();
+    let before = listing(tree.root());
+    // A name that is too long for a file.
+    tree.add_type(TypeText { name: &"x".repeat(256), ..SERIAL }, 12).unwrap_err();
+    tree.set_available(&"x".repeat(256), 12).unwrap_err();
+    assert_eq!(listing(tree.root()), before);
+    tree.add(UUID, "mtty-2", "initialized").unwrap();
+    let before = listing(tree.root());
+    full(&mut tree, |tree| tree.remove(UUID).unwrap_err());
+    assert_eq!(listing(tree.root()), before);
 }
