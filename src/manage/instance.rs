@@ -21,12 +21,17 @@ pub const ROUND: Duration = Duration::from_secs(10);
 pub struct Waiter<T> {
     reply: SyncSender<Result<T, Failure>>,
     /// Dropped with this, answered or not.
-    _bell: Option<Ringer>,
+    bell: Option<Ringer>,
 }
 
 impl<T> Waiter<T> {
     pub fn new(reply: SyncSender<Result<T, Failure>>, bell: Option<Ringer>) -> Self {
-        Self { reply, _bell: bell }
+        Self { reply, bell }
+    }
+
+    /// Whether somebody may still wait.
+    pub fn is_heard(&self) -> bool {
+        self.bell.as_ref().is_none_or(Ringer::is_heard)
     }
 
     pub fn answer(self, result: Result<T, Failure>) {
@@ -58,7 +63,7 @@ impl Stage {
 }
 
 /// Where a device is served.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Number of its loop.
     pub lane: usize,
@@ -109,6 +114,19 @@ impl Use {
     }
 }
 
+/// What the run directory says of a device's use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    pub is_open: bool,
+    pub client: Option<String>,
+}
+
+impl Shown {
+    pub fn of(user: &Use) -> Self {
+        Self { is_open: *user != Use::None, client: user.holder().map(Holder::text) }
+    }
+}
+
 pub struct Instance {
     pub uuid: Uuid,
     pub definition: Definition,
@@ -116,6 +134,8 @@ pub struct Instance {
     /// `None` until it is registered.
     pub place: Option<Place>,
     pub user: Use,
+    /// `None` if that could not be written.
+    pub shown: Option<Shown>,
     /// It has been hidden and has a user.
     pub waited_for: bool,
     /// It is being taken off its loop.
@@ -135,6 +155,7 @@ impl Instance {
             stage: Stage::Initialized,
             place: None,
             user: Use::None,
+            shown: Some(Shown::default()),
             waited_for: false,
             off: false,
             next_round: None,
@@ -145,6 +166,10 @@ impl Instance {
 
     pub fn node(&self) -> &str {
         self.place.as_ref().map_or("-", |place| &place.node)
+    }
+
+    pub fn is_at(&self, lane: usize, id: EndpointId) -> bool {
+        self.place.as_ref().is_some_and(|place| place.lane == lane && place.id == id)
     }
 
     /// For the log.

@@ -7,17 +7,20 @@
 mod access;
 mod allowed;
 mod changing;
+mod clients;
 mod definitions;
 mod handle;
 mod instance;
 mod lanes;
 mod leaving;
+mod news;
 mod saving;
 mod status;
 mod tree;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::iter::once;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -26,13 +29,13 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 use vfio_device::{DEVICE_API, Errno};
-use vfio_user_server::{Endpoint, EndpointId, Listener, User};
+use vfio_user_server::{Endpoint, Listener};
 
 pub use access::Access;
 pub use allowed::Allowed;
 pub use definitions::{Definition, Definitions, dump, uuid};
 pub use handle::Handle;
-use instance::{Holder, Instance, Place, Stage, Use, Waiter};
+use instance::{Instance, Place, Stage, Waiter};
 use lanes::Lanes;
 pub use tree::Tree;
 use tree::TypeText;
@@ -41,6 +44,9 @@ use crate::control::{Devices, Failure, Known};
 use crate::errors::plain;
 use crate::notify::Notify;
 use crate::parents::{Created, parent_of};
+
+/// Messages that are done before what they have changed is saved, at most.
+const AT_ONCE: usize = 64;
 
 /// Something to do for the manager.
 pub type Message = Box<dyn FnOnce(&mut Manager) + Send>;
@@ -75,8 +81,8 @@ pub struct Manager {
     /// What that was told last.
     status: String,
     tree: Tree,
-    ends: bool,
-    failed: bool,
+    /// What is to be said when all that has changed is saved.
+    answers: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Manager {
@@ -114,39 +120,46 @@ impl Manager {
             notify: None,
             status: String::new(),
             tree,
-            ends: false,
-            failed: false,
+            answers: Vec::new(),
         })
     }
 
     /// Does what there is to do until it is told to end. Returns whether all went well.
     pub fn run(&mut self, messages: &Receiver<Message>) -> bool {
-        while !self.ends {
+        while !self.handle.is_ending() {
             let due = self.instances.values().filter_map(Instance::due).min();
             let message = match due {
                 Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
                 None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match message {
-                Ok(message) => message(self),
+                Ok(message) => {
+                    for message in once(message).chain(messages.try_iter().take(AT_ONCE)) {
+                        message(self);
+                        if self.handle.is_ending() {
+                            break;
+                        }
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => (),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.save();
             self.do_what_is_due(Instant::now());
         }
         self.say_stopping();
-        !self.failed
+        !self.handle.has_failed()
     }
 
-    /// Ends soon.
-    pub fn end(&mut self) {
-        self.ends = true;
+    /// Saves what has changed, and says what waited for that.
+    fn save(&mut self) {
+        self.definitions.save();
+        self.answers.drain(..).for_each(|answer| answer());
     }
 
-    /// Ends soon, as it cannot go on.
-    pub fn fail(&mut self) {
-        self.failed = true;
-        self.ends = true;
+    /// Answers when what has changed is saved.
+    fn answer<T: Send + 'static>(&mut self, waiter: Waiter<T>, answer: T) {
+        self.answers.push(Box::new(move || waiter.answer(Ok(answer))));
     }
 
     /// Those that are to be made when it starts.
@@ -173,6 +186,7 @@ impl Manager {
     fn abandon(&mut self, uuid: Uuid) {
         self.instances.remove(&uuid);
         note(self.tree.remove(uuid));
+        self.say_available();
     }
 
     /// It is made, and is to be served.
@@ -261,64 +275,7 @@ impl Manager {
         if let Some(definition) = definition {
             self.definitions.add(uuid, &definition);
         }
-        waiter.answer(Ok(socket));
-    }
-
-    /// A client has become the user of a device.
-    fn came(&mut self, lane: usize, id: EndpointId) {
-        let Some(instance) = self.at(lane, id) else { return };
-        instance.user = Use::Begun;
-        let (uuid, node) = (instance.uuid, instance.node().to_owned());
-        if instance.stage == Stage::Registered {
-            note(self.tree.set_open(uuid, &node, 1));
-        }
-        self.say_status();
-    }
-
-    /// Who that is.
-    fn know(&mut self, lane: usize, id: EndpointId, user: Option<User>) {
-        let Some(instance) = self.at(lane, id) else { return };
-        if instance.user != Use::Begun {
-            return;
-        }
-        let holder = user.map(Holder::new);
-        instance.user = Use::By(holder.clone());
-        let (uuid, node) = (instance.uuid, instance.node().to_owned());
-        if let Some(holder) = holder.as_ref().filter(|_| instance.stage == Stage::Registered) {
-            note(self.tree.set_client(uuid, &node, Some(&holder.text())));
-        }
-        self.tell_of_user(uuid, "opened", holder.as_ref());
-    }
-
-    /// The user of a device has left.
-    fn left(&mut self, lane: usize, id: EndpointId) {
-        let Some(instance) = self.at(lane, id) else { return };
-        let (uuid, node) = (instance.uuid, instance.node().to_owned());
-        let (stage, waited_for) = (instance.stage, instance.waited_for);
-        let user = std::mem::take(&mut instance.user);
-        if user == Use::Begun {
-            self.tell_of_user(uuid, "opened", None);
-        }
-        if stage == Stage::Registered {
-            note(self.tree.set_client(uuid, &node, None));
-            note(self.tree.set_open(uuid, &node, 0));
-        }
-        self.tell_of_user(uuid, "closed", user.holder());
-        self.say_status();
-        if waited_for {
-            self.take_off(uuid);
-        }
-    }
-
-    /// A device has panicked, and is gone.
-    fn faulted(&mut self, lane: usize, id: EndpointId) {
-        let Some(instance) = self.at(lane, id) else { return };
-        let (uuid, was_off) = (instance.uuid, instance.off);
-        self.tell(uuid, "faulted", Map::new());
-        // One that is being taken off is found gone.
-        if !was_off {
-            self.released(uuid);
-        }
+        self.answer(waiter, socket);
     }
 
     fn list(&self) -> Value {
@@ -332,11 +289,6 @@ impl Manager {
         dump(parents.flat_map(of_parent))
     }
 
-    fn at(&mut self, lane: usize, id: EndpointId) -> Option<&mut Instance> {
-        let is_there = |place: &Place| place.lane == lane && place.id == id;
-        self.instances.values_mut().find(|it| it.place.as_ref().is_some_and(is_there))
-    }
-
     /// Tells of a device.
     fn tell(&self, uuid: Uuid, event: &'static str, more: Map<String, Value>) {
         if let Some(instance) = self.instances.get(&uuid) {
@@ -346,19 +298,19 @@ impl Manager {
         }
     }
 
-    fn tell_of_user(&self, uuid: Uuid, event: &'static str, holder: Option<&Holder>) {
-        let client = holder.map(Holder::json).into();
-        self.tell(uuid, event, Map::from_iter([("client".to_owned(), client)]));
-    }
-
     /// Writes `available_instances` where it has changed.
     fn say_available(&mut self) {
         for (_, parent) in self.handle.parents().iter() {
             for kind in parent.types() {
                 let free = parent.available_instances(kind);
-                if self.available.insert(kind.name, free) != Some(free) {
-                    note(self.tree.set_available(kind.name, free));
+                if self.available.get(kind.name) == Some(&free) {
+                    continue;
                 }
+                let written = self.tree.set_available(kind.name, free);
+                if written.is_ok() {
+                    self.available.insert(kind.name, free);
+                }
+                note(written);
             }
         }
     }

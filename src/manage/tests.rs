@@ -58,7 +58,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.handle.tell(Manager::end);
+        self.handle.end();
         let ended_well = self.thread.take().unwrap().join();
         assert!(thread::panicking() || ended_well.unwrap());
     }
