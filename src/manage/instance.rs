@@ -68,7 +68,6 @@ pub struct Place {
     /// Number of its loop.
     pub lane: usize,
     pub id: EndpointId,
-    pub node: String,
     pub socket: PathBuf,
 }
 
@@ -131,6 +130,8 @@ pub struct Instance {
     pub uuid: Uuid,
     pub definition: Definition,
     pub stage: Stage,
+    /// `None` until its driver has made it.
+    pub node: Option<String>,
     /// `None` until it is registered.
     pub place: Option<Place>,
     pub user: Use,
@@ -153,6 +154,7 @@ impl Instance {
             uuid,
             definition,
             stage: Stage::Initialized,
+            node: None,
             place: None,
             user: Use::None,
             shown: Some(Shown::default()),
@@ -165,7 +167,7 @@ impl Instance {
     }
 
     pub fn node(&self) -> &str {
-        self.place.as_ref().map_or("-", |place| &place.node)
+        self.node.as_deref().unwrap_or("-")
     }
 
     pub fn is_at(&self, lane: usize, id: EndpointId) -> bool {
@@ -181,7 +183,7 @@ impl Instance {
     pub fn members(&self) -> Map<String, Value> {
         let pairs: [(&str, Value); 3] = [
             ("uuid", self.uuid.to_string().into()),
-            ("node", self.place.as_ref().map(|place| place.node.clone()).into()),
+            ("node", self.node.clone().into()),
             ("type", self.definition.kind.into()),
         ];
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -196,7 +198,7 @@ impl Instance {
     pub fn json(&self) -> Value {
         let mut object = self.definition.json();
         let more = json!({
-            "node": self.place.as_ref().map(|place| &place.node),
+            "node": self.node,
             "socket": self.place.as_ref().map(|place| place.socket.to_string_lossy()),
             "state": self.stage.name(),
         });

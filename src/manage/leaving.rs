@@ -59,7 +59,7 @@ impl Manager {
     }
 
     /// It is hidden; it may have a user still.
-    fn hidden(&mut self, uuid: Uuid, place: &Place, hidden: Hidden) {
+    pub(super) fn hidden(&mut self, uuid: Uuid, place: &Place, hidden: Hidden) {
         // It may have panicked meanwhile, and this UUID be another device's.
         let is_it = |it: &Instance| it.is_at(place.lane, place.id) && !it.off;
         let Some(instance) = self.instances.get(&uuid).filter(|it| is_it(it)) else { return };

@@ -189,12 +189,22 @@ impl Manager {
         self.say_available();
     }
 
+    /// It was made, and cannot be served.
+    fn unmake(&mut self, uuid: Uuid, failure: Failure, waiter: Waiter<PathBuf>) {
+        self.tell(uuid, "released", Map::new());
+        self.abandon(uuid);
+        waiter.answer(Err(failure));
+    }
+
     /// It is made, and is to be served.
     fn place(&mut self, uuid: Uuid, created: Created, is_new: bool, waiter: Waiter<PathBuf>) {
         let Created { mut device, ports } = created;
         let node = device.object().name().to_owned();
         let socket = self.tree.socket(&node);
-        self.tell(uuid, "created", Map::from_iter([("node".into(), node.clone().into())]));
+        if let Some(instance) = self.instances.get_mut(&uuid) {
+            instance.node = Some(node.clone());
+        }
+        self.tell(uuid, "created", Map::new());
         let registered = device.register().map_err(|errno| {
             Failure::new(errno, format!("cannot register {node}: {}", plain(&errno.into())))
         });
@@ -216,8 +226,7 @@ impl Manager {
             }
             Err(failure) => {
                 drop(device);
-                self.abandon(uuid);
-                return waiter.answer(Err(failure));
+                return self.unmake(uuid, failure, waiter);
             }
         };
         let mut endpoint = Endpoint::new(device, listener);
@@ -251,15 +260,14 @@ impl Manager {
             Ok(known) => known,
             Err(error) => {
                 self.lanes.give_back(lane);
-                self.abandon(uuid);
                 let errno = Errno::from_io_error(&error).unwrap_or(Errno::MFILE);
                 let why = format!("it cannot be served: {}", plain(&error));
-                return waiter.answer(Err(Failure::new(errno, why)));
+                return self.unmake(uuid, Failure::new(errno, why), waiter);
             }
         };
         let (id, node) = (known.id, known.node.clone());
         let socket = self.tree.socket(&node);
-        instance.place = Some(Place { lane, id, node: node.clone(), socket: socket.clone() });
+        instance.place = Some(Place { lane, id, socket: socket.clone() });
         instance.stage = Stage::Registered;
         log::info!("{}: made, as {uuid}", instance.label());
         let definition = is_new.then(|| instance.definition.clone());
