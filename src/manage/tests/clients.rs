@@ -119,21 +119,26 @@ fn who_wants_a_device_to_go_and_leaves_is_forgotten_and_the_soonest_deadline_cou
     let socket = running.create(UUID).unwrap();
     let mut user = Client::negotiated(&socket);
     let hour = Some(Duration::from_secs(3600));
-    thread::scope(|scope| {
-        let (client, _other) = UnixStream::pair().unwrap();
-        let removing = scope.spawn(|| running.handle.remove(UUID, hour, client));
-        let waiters = || running.ask(|manager| manager.instances[&UUID].waiters.len());
-        soon("it waits", || waiters() == 1);
-        for _ in 0..50 {
-            let (client, other) = UnixStream::pair().unwrap();
-            drop(other);
-            assert!(running.handle.remove(UUID, hour, client).is_err());
-        }
-        assert!(waiters() <= 2, "{}", waiters());
-        let (client, _other) = UnixStream::pair().unwrap();
-        running.handle.remove(UUID, Some(Duration::ZERO), client).unwrap();
-        removing.join().unwrap().unwrap();
-    });
+    let remove = |force_after| {
+        let handle = running.handle.clone();
+        thread::spawn(move || {
+            let (client, _other) = UnixStream::pair().unwrap();
+            handle.remove(UUID, force_after, client)
+        })
+    };
+    let first = remove(hour);
+    let waiters = || running.ask(|manager| manager.instances[&UUID].waiters.len());
+    soon("it waits", || waiters() == 1);
+    for _ in 0..50 {
+        let (client, other) = UnixStream::pair().unwrap();
+        drop(other);
+        assert!(running.handle.remove(UUID, hour, client).is_err());
+    }
+    assert!(waiters() <= 2, "{}", waiters());
+    let second = remove(Some(Duration::ZERO));
+    soon("it is released", || !running.exists());
+    first.join().unwrap().unwrap();
+    second.join().unwrap().unwrap();
     user.is_closed();
 }
 
