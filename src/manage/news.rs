@@ -77,6 +77,8 @@ mod tests {
     use vfio_user_server::{Endpoint, EventLoop, Listener};
 
     use super::*;
+    use crate::manage::{Allowed, channels};
+    use crate::parents::{Parents, Pools};
 
     struct Idle;
 
@@ -123,5 +125,21 @@ mod tests {
         (0..5).for_each(|_| expected.extend(whole));
         expected.push(Change::Came);
         assert_eq!(of(one).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn there_is_one_message_for_all_that_waits() {
+        let [one, two] = ids();
+        let (sender, messages) = channels();
+        let parents = Arc::new(Parents::with(Pools::default()));
+        let news = News::new(0, Handle::new(sender, parents, Allowed::default()));
+        for id in [one, two] {
+            (0..100).for_each(|_| news.add(id, Change::Came));
+        }
+        assert_eq!(messages.try_iter().count(), 1);
+        // Taken, as that message would have done.
+        news.lock().clear();
+        news.add(one, Change::Left);
+        assert_eq!(messages.try_iter().count(), 1);
     }
 }
