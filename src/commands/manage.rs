@@ -53,14 +53,18 @@ pub fn manage(options: &cli::Manage) -> Result<ExitCode, Box<dyn Error>> {
     let teller = handle.clone();
     ending.each(move |signal| {
         log::info!("{}: ending", signals::name(signal));
-        teller.tell(Manager::end);
+        teller.end();
         super::give_up_later();
     })?;
     let control = control.map(|control| control.answer(devices)).transpose()?;
     let to_start = manager.to_start();
     let start = move || {
         for (uuid, definition) in to_start {
-            if let Err(failure) = handle.create(uuid, definition, false) {
+            let made = handle.create(uuid, definition, false);
+            if handle.is_ending() {
+                return;
+            }
+            if let Err(failure) = made {
                 log::error!("{uuid} of --config is not there: {failure}");
             }
         }

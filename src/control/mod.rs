@@ -23,6 +23,8 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use vfio_user_server::{Listener, closer};
 
 pub use devices::{Devices, Known};
+#[cfg(test)]
+pub use events::{Heard, Listening};
 pub use reply::Failure;
 pub use verbs::comm;
 

@@ -1,8 +1,8 @@
 //! Definitions of devices in the form of mdevctl, and the file that they are in.
 
-use std::fs::{self, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::io;
+use std::mem;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
@@ -124,6 +124,8 @@ pub struct Definitions {
     path: Option<PathBuf>,
     /// Whether what comes and goes is written back.
     saves: bool,
+    /// Something has come or gone since that was done.
+    unsaved: bool,
     pub all: Vec<(Uuid, Definition)>,
 }
 
@@ -141,7 +143,10 @@ impl Definitions {
             Err(error) => return Err(format!("cannot read {shown}: {}", plain(&error))),
         };
         let path = if saves { saving::place(path)? } else { path.to_owned() };
-        Ok(Self { path: Some(path), saves, all })
+        if saves {
+            saving::clear(&path);
+        }
+        Ok(Self { path: Some(path), saves, unsaved: false, all })
     }
 
     /// A device has come at run time: the next manager is to make it too.
@@ -149,7 +154,7 @@ impl Definitions {
         if self.saves {
             self.all.retain(|(other, _)| *other != uuid);
             self.all.push((uuid, Definition { auto: true, ..definition.clone() }));
-            self.save();
+            self.unsaved = true;
         }
     }
 
@@ -158,7 +163,7 @@ impl Definitions {
         let known = self.all.iter_mut().find(|(other, _)| *other == uuid);
         if let Some((_, old)) = known.filter(|_| self.saves) {
             *old = Definition { auto: old.auto, ..definition.clone() };
-            self.save();
+            self.unsaved = true;
         }
     }
 
@@ -167,17 +172,18 @@ impl Definitions {
         let before = self.all.len();
         if self.saves {
             self.all.retain(|(other, _)| *other != uuid);
-            if self.all.len() != before {
-                self.save();
-            }
+            self.unsaved |= self.all.len() != before;
         }
     }
 
-    fn save(&self) {
-        let Some(path) = &self.path else { return };
+    /// Writes back what has come and gone since the last time.
+    pub fn save(&mut self) {
+        let Some(path) = self.path.as_ref().filter(|_| mem::take(&mut self.unsaved)) else {
+            return;
+        };
         let devices = self.all.iter().map(|(uuid, it)| (*uuid, it.kind, it.json()));
         let text = format!("{:#}\n", dump(devices));
-        if let Err(error) = replace(path, text.as_bytes()) {
+        if let Err(error) = saving::replace(path, text.as_bytes()) {
             log::error!("cannot write {}: {}; it is as it was", path.display(), plain(&error));
         }
     }
@@ -192,19 +198,6 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(format!("it has more than {MAX_FILE} bytes")));
     }
     fs::read(path)
-}
-
-/// Whoever reads it finds the old or the new, whatever happens meanwhile.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mode = fs::metadata(path).map_or(0o600, |found| found.permissions().mode() & 0o777);
-    let mut file = tempfile::Builder::new()
-        .prefix(".mdev-user-")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(directory.unwrap_or(Path::new(".")))?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map(drop).map_err(|error| error.error)
 }
 
 fn parse(bytes: &[u8]) -> Result<Vec<(Uuid, Definition)>, String> {
@@ -350,6 +343,8 @@ mod tests {
         let mut file = Definitions::read(Some(&path), true).unwrap();
         let serial = Definition::parse("mtty-2,serial0=unix:/p,,server=on,pace=on").unwrap();
         file.add(uuid(ONE).unwrap(), &serial);
+        assert!(!path.exists());
+        file.save();
         let written: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         let expected = json!([{ "mtty": [{ ONE: {
             "mdev_type": "mtty-2", "start": "auto",
@@ -359,6 +354,7 @@ mod tests {
         let again = Definitions::read(Some(&path), true).unwrap();
         assert_eq!(again.all, [(uuid(ONE).unwrap(), Definition { auto: true, ..serial })]);
         file.remove(uuid(ONE).unwrap());
+        file.save();
         assert_eq!(fs::read_to_string(&path).unwrap(), "[]\n");
     }
 }

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, sync_channel};
 use std::time::Duration;
 
@@ -30,6 +31,14 @@ pub struct Handle {
     messages: Sender<Message>,
     parents: Arc<Parents>,
     allowed: Arc<Allowed>,
+    end: Arc<End>,
+}
+
+/// How far the end is, which is said past the queue: whatever waits there does not hold it up.
+#[derive(Default)]
+struct End {
+    begun: AtomicBool,
+    failed: AtomicBool,
 }
 
 /// A UUID that is held for a device that is being made.
@@ -55,7 +64,7 @@ fn ending() -> Failure {
 
 impl Handle {
     pub fn new(messages: Sender<Message>, parents: Arc<Parents>, allowed: Allowed) -> Self {
-        Self { messages, parents, allowed: Arc::new(allowed) }
+        Self { messages, parents, allowed: Arc::new(allowed), end: Arc::default() }
     }
 
     pub fn parents(&self) -> &Parents {
@@ -65,6 +74,27 @@ impl Handle {
     /// Has the manager do something soon. Without effect if it has ended.
     pub fn tell(&self, what: impl FnOnce(&mut Manager) + Send + 'static) {
         let _ = self.messages.send(Box::new(what));
+    }
+
+    /// Has the manager end at once, after what it is doing.
+    pub fn end(&self) {
+        self.end.begun.store(true, Ordering::Release);
+        // It may be waiting.
+        self.tell(|_| ());
+    }
+
+    /// The same, as it cannot go on.
+    pub fn fail(&self) {
+        self.end.failed.store(true, Ordering::Release);
+        self.end();
+    }
+
+    pub fn is_ending(&self) -> bool {
+        self.end.begun.load(Ordering::Acquire)
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.end.failed.load(Ordering::Acquire)
     }
 
     fn ask<T: Send + 'static>(
@@ -111,10 +141,10 @@ impl Handle {
     /// # Errors
     /// `EAGAIN` if it is being removed.
     pub fn changed(&self, uuid: Uuid, definition: Definition) -> Result<(), Failure> {
-        let stays = self.ask(move |manager| manager.changed(uuid, definition))?;
-        let why = || format!("{uuid} is being removed; wait for its release");
-        let gone = || Failure::new(Errno::AGAIN, why());
-        stays.then_some(()).ok_or_else(gone)
+        let (reply, answer) = sync_channel(1);
+        let waiter = Waiter::new(reply, None);
+        self.tell(move |manager| manager.changed(uuid, definition, waiter));
+        answer.recv().map_err(|_| ending())?
     }
 
     /// Takes a device away, and returns when it is released; or when `client`, who wants that, has left. With

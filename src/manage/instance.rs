@@ -21,12 +21,17 @@ pub const ROUND: Duration = Duration::from_secs(10);
 pub struct Waiter<T> {
     reply: SyncSender<Result<T, Failure>>,
     /// Dropped with this, answered or not.
-    _bell: Option<Ringer>,
+    bell: Option<Ringer>,
 }
 
 impl<T> Waiter<T> {
     pub fn new(reply: SyncSender<Result<T, Failure>>, bell: Option<Ringer>) -> Self {
-        Self { reply, _bell: bell }
+        Self { reply, bell }
+    }
+
+    /// Whether somebody may still wait.
+    pub fn is_heard(&self) -> bool {
+        self.bell.as_ref().is_none_or(Ringer::is_heard)
     }
 
     pub fn answer(self, result: Result<T, Failure>) {
@@ -58,12 +63,11 @@ impl Stage {
 }
 
 /// Where a device is served.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// Number of its loop.
     pub lane: usize,
     pub id: EndpointId,
-    pub node: String,
     pub socket: PathBuf,
 }
 
@@ -109,13 +113,29 @@ impl Use {
     }
 }
 
+/// What the run directory says of a device's use.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    pub is_open: bool,
+    pub client: Option<String>,
+}
+
+impl Shown {
+    pub fn of(user: &Use) -> Self {
+        Self { is_open: *user != Use::None, client: user.holder().map(Holder::text) }
+    }
+}
+
 pub struct Instance {
     pub uuid: Uuid,
     pub definition: Definition,
     pub stage: Stage,
+    /// `None` until its driver has made it.
+    pub node: Option<String>,
     /// `None` until it is registered.
     pub place: Option<Place>,
     pub user: Use,
+    pub shown: Shown,
     /// It has been hidden and has a user.
     pub waited_for: bool,
     /// It is being taken off its loop.
@@ -133,8 +153,10 @@ impl Instance {
             uuid,
             definition,
             stage: Stage::Initialized,
+            node: None,
             place: None,
             user: Use::None,
+            shown: Shown::default(),
             waited_for: false,
             off: false,
             next_round: None,
@@ -144,7 +166,11 @@ impl Instance {
     }
 
     pub fn node(&self) -> &str {
-        self.place.as_ref().map_or("-", |place| &place.node)
+        self.node.as_deref().unwrap_or("-")
+    }
+
+    pub fn is_at(&self, lane: usize, id: EndpointId) -> bool {
+        self.place.as_ref().is_some_and(|place| place.lane == lane && place.id == id)
     }
 
     /// For the log.
@@ -156,7 +182,7 @@ impl Instance {
     pub fn members(&self) -> Map<String, Value> {
         let pairs: [(&str, Value); 3] = [
             ("uuid", self.uuid.to_string().into()),
-            ("node", self.place.as_ref().map(|place| place.node.clone()).into()),
+            ("node", self.node.clone().into()),
             ("type", self.definition.kind.into()),
         ];
         pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
@@ -171,7 +197,7 @@ impl Instance {
     pub fn json(&self) -> Value {
         let mut object = self.definition.json();
         let more = json!({
-            "node": self.place.as_ref().map(|place| &place.node),
+            "node": self.node,
             "socket": self.place.as_ref().map(|place| place.socket.to_string_lossy()),
             "state": self.stage.name(),
         });

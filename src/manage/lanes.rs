@@ -6,9 +6,10 @@ use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use vfio_user_server::{Endpoint, EndpointId, Event, EventLoop, LoopHandle};
+use vfio_user_server::{Endpoint, Event, EventLoop, LoopHandle};
 
 use super::handle::Handle;
+use super::news::{Change, News};
 use crate::errors::plain;
 
 /// All loops, until this is dropped: then they have ended, and nothing is left on them.
@@ -83,31 +84,28 @@ impl Drop for Lanes {
 }
 
 fn serve(number: usize, mut event_loop: EventLoop, manager: &Handle) {
-    let handle = event_loop.handle();
-    let run =
-        AssertUnwindSafe(|| event_loop.run(|id, event| tell(number, id, event, manager, &handle)));
+    let (handle, news) = (event_loop.handle(), News::new(number, manager.clone()));
+    let run = AssertUnwindSafe(|| {
+        event_loop.run(|id, event| match event {
+            Event::ClientCame => {
+                news.add(id, Change::Came);
+                // Who it is can be seen only between two events. It may have left by then.
+                let news = news.clone();
+                handle.post(move |event_loop| {
+                    let user = event_loop.get(id).and_then(Endpoint::user);
+                    news.add(id, Change::Known(user));
+                });
+            }
+            Event::ClientLeft => news.add(id, Change::Left),
+            Event::Faulted => manager.tell(move |manager| manager.faulted(number, id)),
+            _ => (),
+        })
+    });
     let why = match catch_unwind(run) {
         Ok(Ok(())) => return,
         Ok(Err(error)) => plain(&error),
         Err(_) => "it panicked".into(),
     };
     log::error!("loop {number} cannot go on: {why}");
-    manager.tell(|manager| manager.fail());
-}
-
-fn tell(number: usize, id: EndpointId, event: Event, manager: &Handle, handle: &LoopHandle) {
-    match event {
-        Event::ClientCame => {
-            manager.tell(move |manager| manager.came(number, id));
-            // Who it is can be seen only between two events. It may have left by then.
-            let manager = manager.clone();
-            handle.post(move |event_loop| {
-                let user = event_loop.get(id).and_then(Endpoint::user);
-                manager.tell(move |manager| manager.know(number, id, user));
-            });
-        }
-        Event::ClientLeft => manager.tell(move |manager| manager.left(number, id)),
-        Event::Faulted => manager.tell(move |manager| manager.faulted(number, id)),
-        _ => (),
-    }
+    manager.fail();
 }

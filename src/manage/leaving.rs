@@ -7,7 +7,7 @@ use uuid::Uuid;
 use vfio_device::{Errno, Unregister};
 use vfio_user_server::Endpoint;
 
-use super::instance::{Hidden, Holder, Instance, ROUND, Stage, Waiter};
+use super::instance::{Hidden, Holder, Instance, Place, ROUND, Stage, Use, Waiter};
 use super::{Manager, note};
 use crate::control::Failure;
 
@@ -29,6 +29,8 @@ impl Manager {
                 "{uuid} is being removed already; wait for its release, or send its user away with --force-after"
             ))),
             (Stage::Unregistering, Some(time)) => {
+                // Each connection can ask, leave, and ask again.
+                instance.waiters.retain(Waiter::is_heard);
                 instance.waiters.push(waiter);
                 let at = Instant::now() + time;
                 instance.force_at = Some(instance.force_at.map_or(at, |other| other.min(at)));
@@ -52,19 +54,19 @@ impl Manager {
         self.lanes.post(place.lane, move |event_loop| {
             let unregister = event_loop.hide(place.id);
             let user = event_loop.get(place.id).and_then(Endpoint::user);
-            handle.tell(move |manager| manager.hidden(uuid, Hidden { unregister, user }));
+            handle.tell(move |manager| manager.hidden(uuid, &place, Hidden { unregister, user }));
         });
     }
 
     /// It is hidden; it may have a user still.
-    fn hidden(&mut self, uuid: Uuid, hidden: Hidden) {
-        let is_it = |it: &Instance| it.stage == Stage::Unregistering && !it.off;
+    pub(super) fn hidden(&mut self, uuid: Uuid, place: &Place, hidden: Hidden) {
         // It may have panicked meanwhile, and this UUID be another device's.
-        if !self.instances.get(&uuid).is_some_and(is_it) {
-            return;
-        }
+        let is_it = |it: &Instance| it.is_at(place.lane, place.id) && !it.off;
+        let Some(instance) = self.instances.get(&uuid).filter(|it| is_it(it)) else { return };
+        // Its user may have left since: news that wait are as new as can be, however early they came to wait.
+        let is_used = hidden.unregister == Some(Unregister::InUse) && instance.user != Use::None;
         self.tell(uuid, "removed", Map::new());
-        if hidden.unregister != Some(Unregister::InUse) {
+        if !is_used {
             return self.take_off(uuid);
         }
         let Some(instance) = self.instances.get_mut(&uuid) else { return };
@@ -130,7 +132,8 @@ impl Manager {
                 if let Some(endpoint) = endpoint {
                     endpoint.shut_down();
                 }
-                if manager.instances.get(&uuid).is_some_and(|it| it.off) {
+                let is_it = |it: &Instance| it.off && it.is_at(place.lane, place.id);
+                if manager.instances.get(&uuid).is_some_and(is_it) {
                     manager.released(uuid);
                 }
             });
@@ -153,7 +156,7 @@ impl Manager {
         log::info!("{}: released", instance.label());
         self.say_status();
         for waiter in instance.waiters {
-            waiter.answer(Ok(()));
+            self.answer(waiter, ());
         }
     }
 }

@@ -7,17 +7,20 @@
 mod access;
 mod allowed;
 mod changing;
+mod clients;
 mod definitions;
 mod handle;
 mod instance;
 mod lanes;
 mod leaving;
+mod news;
 mod saving;
 mod status;
 mod tree;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::iter::once;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -26,13 +29,13 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 use vfio_device::{DEVICE_API, Errno};
-use vfio_user_server::{Endpoint, EndpointId, Listener, User};
+use vfio_user_server::{Endpoint, Listener};
 
 pub use access::Access;
 pub use allowed::Allowed;
 pub use definitions::{Definition, Definitions, dump, uuid};
 pub use handle::Handle;
-use instance::{Holder, Instance, Place, Stage, Use, Waiter};
+use instance::{Instance, Place, Stage, Waiter};
 use lanes::Lanes;
 pub use tree::Tree;
 use tree::TypeText;
@@ -41,6 +44,9 @@ use crate::control::{Devices, Failure, Known};
 use crate::errors::plain;
 use crate::notify::Notify;
 use crate::parents::{Created, parent_of};
+
+/// Messages that are done before what they have changed is saved, at most.
+const AT_ONCE: usize = 64;
 
 /// Something to do for the manager.
 pub type Message = Box<dyn FnOnce(&mut Manager) + Send>;
@@ -80,8 +86,8 @@ pub struct Manager {
     tree: Tree,
     /// When what it could not write is tried again.
     settle_at: Option<Instant>,
-    ends: bool,
-    failed: bool,
+    /// What is to be said when all that has changed is saved.
+    answers: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Manager {
@@ -120,40 +126,47 @@ impl Manager {
             status: String::new(),
             tree,
             settle_at: None,
-            ends: false,
-            failed: false,
+            answers: Vec::new(),
         })
     }
 
     /// Does what there is to do until it is told to end. Returns whether all went well.
     pub fn run(&mut self, messages: &Receiver<Message>) -> bool {
-        while !self.ends {
+        while !self.handle.is_ending() {
             let due = self.instances.values().filter_map(Instance::due).chain(self.settle_at).min();
             let message = match due {
                 Some(at) => messages.recv_timeout(at.saturating_duration_since(Instant::now())),
                 None => messages.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
             match message {
-                Ok(message) => message(self),
+                Ok(message) => {
+                    for message in once(message).chain(messages.try_iter().take(AT_ONCE)) {
+                        message(self);
+                        if self.handle.is_ending() {
+                            break;
+                        }
+                    }
+                }
                 Err(RecvTimeoutError::Timeout) => (),
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            self.save();
             self.do_what_is_due(Instant::now());
             self.settle(Instant::now());
         }
         self.say_stopping();
-        !self.failed
+        !self.handle.has_failed()
     }
 
-    /// Ends soon.
-    pub fn end(&mut self) {
-        self.ends = true;
+    /// Saves what has changed, and says what waited for that.
+    fn save(&mut self) {
+        self.definitions.save();
+        self.answers.drain(..).for_each(|answer| answer());
     }
 
-    /// Ends soon, as it cannot go on.
-    pub fn fail(&mut self) {
-        self.failed = true;
-        self.ends = true;
+    /// Answers when what has changed is saved.
+    fn answer<T: Send + 'static>(&mut self, waiter: Waiter<T>, answer: T) {
+        self.answers.push(Box::new(move || waiter.answer(Ok(answer))));
     }
 
     /// Those that are to be made when it starts.
@@ -180,6 +193,14 @@ impl Manager {
     fn abandon(&mut self, uuid: Uuid) {
         self.instances.remove(&uuid);
         note(self.tree.remove(uuid));
+        self.say_available();
+    }
+
+    /// It was made, and cannot be served.
+    fn unmake(&mut self, uuid: Uuid, failure: Failure, waiter: Waiter<PathBuf>) {
+        self.tell(uuid, "released", Map::new());
+        self.abandon(uuid);
+        waiter.answer(Err(failure));
     }
 
     /// It is made, and is to be served.
@@ -187,7 +208,10 @@ impl Manager {
         let Created { mut device, ports } = created;
         let node = device.object().name().to_owned();
         let socket = self.tree.socket(&node);
-        self.tell(uuid, "created", Map::from_iter([("node".into(), node.clone().into())]));
+        if let Some(instance) = self.instances.get_mut(&uuid) {
+            instance.node = Some(node.clone());
+        }
+        self.tell(uuid, "created", Map::new());
         let registered = device.register().map_err(|errno| {
             Failure::new(errno, format!("cannot register {node}: {}", plain(&errno.into())))
         });
@@ -209,8 +233,7 @@ impl Manager {
             }
             Err(failure) => {
                 drop(device);
-                self.abandon(uuid);
-                return waiter.answer(Err(failure));
+                return self.unmake(uuid, failure, waiter);
             }
         };
         let mut endpoint = Endpoint::new(device, listener);
@@ -244,15 +267,14 @@ impl Manager {
             Ok(known) => known,
             Err(error) => {
                 self.lanes.give_back(lane);
-                self.abandon(uuid);
                 let errno = Errno::from_io_error(&error).unwrap_or(Errno::MFILE);
                 let why = format!("it cannot be served: {}", plain(&error));
-                return waiter.answer(Err(Failure::new(errno, why)));
+                return self.unmake(uuid, Failure::new(errno, why), waiter);
             }
         };
         let (id, node) = (known.id, known.node.clone());
         let socket = self.tree.socket(&node);
-        instance.place = Some(Place { lane, id, node: node.clone(), socket: socket.clone() });
+        instance.place = Some(Place { lane, id, socket: socket.clone() });
         instance.stage = Stage::Registered;
         log::info!("{}: made, as {uuid}", instance.label());
         let definition = is_new.then(|| instance.definition.clone());
@@ -268,64 +290,7 @@ impl Manager {
         if let Some(definition) = definition {
             self.definitions.add(uuid, &definition);
         }
-        waiter.answer(Ok(socket));
-    }
-
-    /// A client has become the user of a device.
-    fn came(&mut self, lane: usize, id: EndpointId) {
-        let Some(instance) = self.at(lane, id) else { return };
-        instance.user = Use::Begun;
-        let (uuid, node) = (instance.uuid, instance.node().to_owned());
-        if instance.stage == Stage::Registered {
-            note(self.tree.set_open(uuid, &node, 1));
-        }
-        self.say_status();
-    }
-
-    /// Who that is.
-    fn know(&mut self, lane: usize, id: EndpointId, user: Option<User>) {
-        let Some(instance) = self.at(lane, id) else { return };
-        if instance.user != Use::Begun {
-            return;
-        }
-        let holder = user.map(Holder::new);
-        instance.user = Use::By(holder.clone());
-        let (uuid, node) = (instance.uuid, instance.node().to_owned());
-        if let Some(holder) = holder.as_ref().filter(|_| instance.stage == Stage::Registered) {
-            note(self.tree.set_client(uuid, &node, Some(&holder.text())));
-        }
-        self.tell_of_user(uuid, "opened", holder.as_ref());
-    }
-
-    /// The user of a device has left.
-    fn left(&mut self, lane: usize, id: EndpointId) {
-        let Some(instance) = self.at(lane, id) else { return };
-        let (uuid, node) = (instance.uuid, instance.node().to_owned());
-        let (stage, waited_for) = (instance.stage, instance.waited_for);
-        let user = std::mem::take(&mut instance.user);
-        if user == Use::Begun {
-            self.tell_of_user(uuid, "opened", None);
-        }
-        if stage == Stage::Registered {
-            note(self.tree.set_client(uuid, &node, None));
-            note(self.tree.set_open(uuid, &node, 0));
-        }
-        self.tell_of_user(uuid, "closed", user.holder());
-        self.say_status();
-        if waited_for {
-            self.take_off(uuid);
-        }
-    }
-
-    /// A device has panicked, and is gone.
-    fn faulted(&mut self, lane: usize, id: EndpointId) {
-        let Some(instance) = self.at(lane, id) else { return };
-        let (uuid, was_off) = (instance.uuid, instance.off);
-        self.tell(uuid, "faulted", Map::new());
-        // One that is being taken off is found gone.
-        if !was_off {
-            self.released(uuid);
-        }
+        self.answer(waiter, socket);
     }
 
     fn list(&self) -> Value {
@@ -339,11 +304,6 @@ impl Manager {
         dump(parents.flat_map(of_parent))
     }
 
-    fn at(&mut self, lane: usize, id: EndpointId) -> Option<&mut Instance> {
-        let is_there = |place: &Place| place.lane == lane && place.id == id;
-        self.instances.values_mut().find(|it| it.place.as_ref().is_some_and(is_there))
-    }
-
     /// Tells of a device.
     fn tell(&self, uuid: Uuid, event: &'static str, more: Map<String, Value>) {
         if let Some(instance) = self.instances.get(&uuid) {
@@ -351,11 +311,6 @@ impl Manager {
             members.extend(more);
             self.devices.events.tell(event, members);
         }
-    }
-
-    fn tell_of_user(&self, uuid: Uuid, event: &'static str, holder: Option<&Holder>) {
-        let client = holder.map(Holder::json).into();
-        self.tell(uuid, event, Map::from_iter([("client".to_owned(), client)]));
     }
 
     /// Writes what could not be written, a second later and until it is.
@@ -376,9 +331,14 @@ impl Manager {
         for (_, parent) in self.handle.parents().iter() {
             for kind in parent.types() {
                 let free = parent.available_instances(kind);
-                if self.available.insert(kind.name, free) != Some(free) {
-                    note(self.tree.set_available(kind.name, free));
+                if self.available.get(kind.name) == Some(&free) {
+                    continue;
                 }
+                let written = self.tree.set_available(kind.name, free);
+                if written.is_ok() {
+                    self.available.insert(kind.name, free);
+                }
+                note(written);
             }
         }
     }

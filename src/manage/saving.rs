@@ -1,5 +1,9 @@
-//! Whether a file can be written back: said at the start, not when there is something to lose.
+//! How a file is written back, and whether it can be: said at the start, not when there is something to lose.
 
+use std::ffi::OsString;
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, access};
@@ -36,9 +40,37 @@ pub fn place(path: &Path) -> Result<PathBuf, String> {
     }
 }
 
+/// What a file is called while it is written: always the same, so that what a killed manager leaves is not there for good.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".mdev-user");
+    path.with_file_name(name)
+}
+
+/// Takes away what an earlier manager did not come to finish.
+pub fn clear(path: &Path) {
+    let _ = fs::remove_file(unfinished(path));
+}
+
+/// Whoever reads the file finds the old or the new, whatever happens meanwhile.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mode = fs::metadata(path).map_or(0o600, |found| found.permissions().mode() & 0o777);
+    let new = unfinished(path);
+    clear(path);
+    let write = || {
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        file.write_all(bytes)?;
+        // Whatever the umask.
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    write().inspect_err(|_| clear(path))
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;

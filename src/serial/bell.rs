@@ -67,7 +67,7 @@ impl Bell {
 
 impl Ringer {
     /// Whether somebody may still wait.
-    pub(super) fn is_heard(&self) -> bool {
+    pub fn is_heard(&self) -> bool {
         self.0.strong_count() != 0
     }
 }

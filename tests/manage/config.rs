@@ -1,11 +1,14 @@
 //! Definitions in a file, in mdevctl's form.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 
-use serde_json::{Value, json};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
-use crate::managed::{Managed, ONE, TWO, launch};
+use crate::managed::{Managed, ONE, TWO, launch, soon};
 
 const CONFIG: [&str; 2] = ["--config", "DIR/devices.json"];
 const SAVED: [&str; 3] = ["--config", "DIR/devices.json", "--save"];
@@ -44,8 +47,9 @@ fn what_cannot_be_made_is_said_and_the_others_are_there() {
         }}],
     }]);
     let managed = Managed::start_in(with_config(&text.to_string()), &CONFIG);
-    let log = managed.log();
-    assert!(log.contains(" ERROR ") && log.contains(TWO), "{log}");
+    // A log is written a moment later.
+    soon("it is said", || managed.log().contains(&format!("{TWO} of --config is not there")));
+    assert!(managed.log().contains(" ERROR "), "{}", managed.log());
     assert_eq!(managed.read(&format!("devices/{ONE}/state")).as_deref(), Some("registered"));
     assert!(!managed.path(&format!("devices/{TWO}")).exists());
 }
@@ -104,4 +108,43 @@ fn what_list_prints_is_what_config_takes() {
     let device = listed.pointer(&format!("/0/mbochs/0/{ONE}")).unwrap();
     assert_eq!(device["attrs"], json!([{ "xres": "640" }, { "yres": "480" }]));
     assert_eq!(device["state"], "registered");
+}
+
+#[test]
+fn what_a_killed_manager_did_not_come_to_write_goes() {
+    let directory = with_config("[]");
+    let unfinished = directory.path().join(".devices.json.mdev-user");
+    fs::write(&unfinished, "[{").unwrap();
+    let managed = Managed::start_in(directory, &SAVED);
+    assert!(!unfinished.exists());
+    // There is one name for it, and whoever has taken that meanwhile is nobody's concern.
+    fs::write(&unfinished, "[{").unwrap();
+    managed.create(&["mtty-1", "--uuid", ONE]);
+    assert!(!unfinished.exists());
+    assert!(saved(&managed).pointer(&format!("/0/mtty/0/{ONE}")).is_some());
+}
+
+#[test]
+fn a_manager_that_is_told_to_end_while_its_devices_are_made_says_no_more_of_them() {
+    let entry = |number: u128| {
+        let uuid = Uuid::from_u128(number + 1).to_string();
+        (uuid, json!({ "mdev_type": "mtty-1", "start": "auto" }))
+    };
+    let devices: Map<String, Value> = (0..200).map(entry).collect();
+    let directory = with_config(&json!([{ "mtty": [devices] }]).to_string());
+    let mut manager = launch(directory.path(), &[&CONFIG[..], &["--mtty-ports", "200"]].concat());
+    soon("the first is made", || directory.path().join("run/vfio/devices/vfio0").exists());
+    kill_process(Pid::from_child(&manager), Signal::TERM).unwrap();
+    let mut status = None;
+    soon("it ends", || {
+        status = manager.try_wait().unwrap();
+        status.is_some()
+    });
+    let log = fs::read_to_string(directory.path().join("log")).unwrap();
+    assert_eq!(status.unwrap().code(), Some(0), "{log}");
+    let mut said = String::new();
+    manager.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.is_empty(), "{said}");
+    assert!(!log.contains("is not there"), "{log}");
+    assert!(!directory.path().join("run").exists());
 }

@@ -1,0 +1,145 @@
+//! What a loop has to tell of clients, until the manager hears it. Clients come and go as fast as they like, and the manager
+//! writes files for them: so it hears of many at once, and there is a bound to what waits for it.
+
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use vfio_user_server::{EndpointId, User};
+
+use super::handle::Handle;
+
+/// What waits to be told of one device, about.
+const MOST: usize = 16;
+
+/// What has become of a device's user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Came,
+    /// Who that is; `None` if it has left by now, or cannot be seen.
+    Known(Option<User>),
+    Left,
+}
+
+/// Changes in their order.
+pub type Changes = Vec<(EndpointId, Change)>;
+
+/// Of one loop. There is one message in the manager's queue for it at most.
+#[derive(Clone)]
+pub struct News {
+    lane: usize,
+    manager: Handle,
+    waiting: Arc<Mutex<Changes>>,
+}
+
+impl News {
+    pub fn new(lane: usize, manager: Handle) -> Self {
+        Self { lane, manager, waiting: Arc::default() }
+    }
+
+    /// Tells the manager, sooner or later.
+    pub fn add(&self, id: EndpointId, change: Change) {
+        let mut waiting = self.lock();
+        let is_first = waiting.is_empty();
+        add(&mut waiting, id, change);
+        if is_first {
+            let news = self.clone();
+            self.manager.tell(move |manager| {
+                let changes = mem::take(&mut *news.lock());
+                manager.hear(news.lane, changes);
+            });
+        }
+    }
+
+    // Held for a moment, by a loop and the manager only.
+    fn lock(&self) -> MutexGuard<'_, Changes> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where too much waits for a device, a user that has left is left out, with all that would be told of it.
+fn add(waiting: &mut Changes, id: EndpointId, change: Change) {
+    let is_its = |(other, _): &&(EndpointId, Change)| *other == id;
+    let came = waiting.iter().rposition(|it| *it == (id, Change::Came));
+    match came.filter(|_| change == Change::Left && waiting.iter().filter(is_its).count() > MOST) {
+        Some(came) => {
+            let mut place = 0..;
+            waiting.retain(|it| place.next() < Some(came) || !is_its(&it));
+        }
+        None => waiting.push((id, change)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use vfio_device::{BarKind, Context, Description, Region, Vfio, VfioDevice};
+    use vfio_user_server::{Endpoint, EventLoop, Listener};
+
+    use super::*;
+    use crate::manage::{Allowed, channels};
+    use crate::parents::{Parents, Pools};
+
+    struct Idle;
+
+    impl VfioDevice for Idle {
+        fn region_read(&mut self, _: u32, _: u64, _: &mut [u8], _: &mut Context) {}
+        fn region_write(&mut self, _: u32, _: u64, _: &[u8], _: &mut Context) {}
+        fn reset(&mut self, _: &mut Context) {}
+    }
+
+    /// Names of endpoints can be had of a loop only.
+    fn ids() -> [EndpointId; 2] {
+        let directory = tempfile::tempdir().unwrap();
+        let mut event_loop = EventLoop::new(Duration::ZERO).unwrap();
+        ["one", "two"].map(|name| {
+            let what = Description::pci(1, 1).bar(0, BarKind::Memory32, Region::trapped(16));
+            let device = Vfio::new().alloc(|_| Ok((what, Box::new(Idle)))).unwrap();
+            let listener = Listener::bind(&directory.path().join(name)).unwrap();
+            event_loop.add(Endpoint::new(device, listener)).unwrap()
+        })
+    }
+
+    #[test]
+    fn of_users_that_come_and_go_few_wait_and_those_whole() {
+        let [one, two] = ids();
+        let mut waiting = Changes::new();
+        // The first has been told of already.
+        add(&mut waiting, one, Change::Left);
+        for round in 0..1000 {
+            add(&mut waiting, one, Change::Came);
+            // Of another device everything is told.
+            match round {
+                500 => add(&mut waiting, two, Change::Came),
+                501 => add(&mut waiting, two, Change::Left),
+                _ => (),
+            }
+            add(&mut waiting, one, Change::Known(None));
+            add(&mut waiting, one, Change::Left);
+        }
+        add(&mut waiting, one, Change::Came);
+        let of = |id| waiting.iter().filter(move |it| it.0 == id).map(|it| it.1);
+        assert_eq!(of(two).collect::<Vec<_>>(), [Change::Came, Change::Left]);
+        let whole = [Change::Came, Change::Known(None), Change::Left];
+        let mut expected = vec![Change::Left];
+        (0..5).for_each(|_| expected.extend(whole));
+        expected.push(Change::Came);
+        assert_eq!(of(one).collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn there_is_one_message_for_all_that_waits() {
+        let [one, two] = ids();
+        let (sender, messages) = channels();
+        let parents = Arc::new(Parents::with(Pools::default()));
+        let news = News::new(0, Handle::new(sender, parents, Allowed::default()));
+        for id in [one, two] {
+            (0..100).for_each(|_| news.add(id, Change::Came));
+        }
+        assert_eq!(messages.try_iter().count(), 1);
+        // Taken, as that message would have done.
+        news.lock().clear();
+        news.add(one, Change::Left);
+        assert_eq!(messages.try_iter().count(), 1);
+    }
+}
