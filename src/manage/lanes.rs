@@ -6,7 +6,7 @@ use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use vfio_user_server::{Endpoint, Event, EventLoop, LoopHandle};
+use vfio_user_server::{Event, EventLoop, LoopHandle};
 
 use super::handle::Handle;
 use super::news::{Change, News};
@@ -87,15 +87,7 @@ fn serve(number: usize, mut event_loop: EventLoop, manager: &Handle) {
     let (handle, news) = (event_loop.handle(), News::new(number, manager.clone()));
     let run = AssertUnwindSafe(|| {
         event_loop.run(|id, event| match event {
-            Event::ClientCame => {
-                news.add(id, Change::Came);
-                // Who it is can be seen only between two events. It may have left by then.
-                let news = news.clone();
-                handle.post(move |event_loop| {
-                    let user = event_loop.get(id).and_then(Endpoint::user);
-                    news.add(id, Change::Known(user));
-                });
-            }
+            Event::ClientCame => news.come(id, &handle),
             Event::ClientLeft => news.add(id, Change::Left),
             Event::Faulted => manager.tell(move |manager| manager.faulted(number, id)),
             _ => (),

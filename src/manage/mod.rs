@@ -189,18 +189,15 @@ impl Manager {
         Ok(())
     }
 
-    /// It could not be made.
+    /// It could not be made, or cannot be served.
     fn abandon(&mut self, uuid: Uuid) {
-        self.instances.remove(&uuid);
         note(self.tree.remove(uuid));
         self.say_available();
-    }
-
-    /// It was made, and cannot be served.
-    fn unmake(&mut self, uuid: Uuid, failure: Failure, waiter: Waiter<PathBuf>) {
-        self.tell(uuid, "released", Map::new());
-        self.abandon(uuid);
-        waiter.answer(Err(failure));
+        // Who has heard of it hears of its end.
+        if self.instances.get(&uuid).is_some_and(|it| it.node.is_some()) {
+            self.tell(uuid, "released", Map::new());
+        }
+        self.instances.remove(&uuid);
     }
 
     /// It is made, and is to be served.
@@ -233,7 +230,8 @@ impl Manager {
             }
             Err(failure) => {
                 drop(device);
-                return self.unmake(uuid, failure, waiter);
+                self.abandon(uuid);
+                return waiter.answer(Err(failure));
             }
         };
         let mut endpoint = Endpoint::new(device, listener);
@@ -269,7 +267,8 @@ impl Manager {
                 self.lanes.give_back(lane);
                 let errno = Errno::from_io_error(&error).unwrap_or(Errno::MFILE);
                 let why = format!("it cannot be served: {}", plain(&error));
-                return self.unmake(uuid, Failure::new(errno, why), waiter);
+                self.abandon(uuid);
+                return waiter.answer(Err(Failure::new(errno, why)));
             }
         };
         let (id, node) = (known.id, known.node.clone());

@@ -4,7 +4,7 @@
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use vfio_user_server::{EndpointId, User};
+use vfio_user_server::{Endpoint, EndpointId, EventLoop, LoopHandle, User};
 
 use super::handle::Handle;
 
@@ -23,12 +23,19 @@ pub enum Change {
 /// Changes in their order.
 pub type Changes = Vec<(EndpointId, Change)>;
 
-/// Of one loop. There is one message in the manager's queue for it at most.
+/// Of one loop. There is one message in the manager's queue for it at most, and one in the loop's own.
 #[derive(Clone)]
 pub struct News {
     lane: usize,
     manager: Handle,
-    waiting: Arc<Mutex<Changes>>,
+    waiting: Arc<Mutex<Waiting>>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    changes: Changes,
+    /// Devices whose users nobody has seen yet.
+    unseen: Vec<EndpointId>,
 }
 
 impl News {
@@ -36,22 +43,44 @@ impl News {
         Self { lane, manager, waiting: Arc::default() }
     }
 
+    /// A client has come. Who it is can be seen only between two events of the loop; it may have left by then.
+    pub fn come(&self, id: EndpointId, event_loop: &LoopHandle) {
+        self.add(id, Change::Came);
+        let mut waiting = self.lock();
+        let is_first = waiting.unseen.is_empty();
+        if !waiting.unseen.contains(&id) {
+            waiting.unseen.push(id);
+        }
+        drop(waiting);
+        if is_first {
+            let news = self.clone();
+            event_loop.post(move |event_loop| news.see(event_loop));
+        }
+    }
+
+    fn see(&self, event_loop: &EventLoop) {
+        let unseen = mem::take(&mut self.lock().unseen);
+        for id in unseen {
+            self.add(id, Change::Known(event_loop.get(id).and_then(Endpoint::user)));
+        }
+    }
+
     /// Tells the manager, sooner or later.
     pub fn add(&self, id: EndpointId, change: Change) {
         let mut waiting = self.lock();
-        let is_first = waiting.is_empty();
-        add(&mut waiting, id, change);
+        let is_first = waiting.changes.is_empty();
+        add(&mut waiting.changes, id, change);
         if is_first {
             let news = self.clone();
             self.manager.tell(move |manager| {
-                let changes = mem::take(&mut *news.lock());
+                let changes = mem::take(&mut news.lock().changes);
                 manager.hear(news.lane, changes);
             });
         }
     }
 
     // Held for a moment, by a loop and the manager only.
-    fn lock(&self) -> MutexGuard<'_, Changes> {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,7 +103,7 @@ mod tests {
     use std::time::Duration;
 
     use vfio_device::{BarKind, Context, Description, Region, Vfio, VfioDevice};
-    use vfio_user_server::{Endpoint, EventLoop, Listener};
+    use vfio_user_server::Listener;
 
     use super::*;
     use crate::manage::{Allowed, channels};
@@ -138,8 +167,26 @@ mod tests {
         }
         assert_eq!(messages.try_iter().count(), 1);
         // Taken, as that message would have done.
-        news.lock().clear();
+        news.lock().changes.clear();
         news.add(one, Change::Left);
         assert_eq!(messages.try_iter().count(), 1);
+    }
+
+    #[test]
+    fn users_of_a_device_are_looked_at_once_for_all_that_have_come() {
+        let [one, two] = ids();
+        let (sender, _messages) = channels();
+        let parents = Arc::new(Parents::with(Pools::default()));
+        let news = News::new(0, Handle::new(sender, parents, Allowed::default()));
+        let mut event_loop = EventLoop::new(Duration::ZERO).unwrap();
+        event_loop.stay();
+        let handle = event_loop.handle();
+        (0..100).for_each(|_| [one, two].iter().for_each(|id| news.come(*id, &handle)));
+        let stopping = handle.clone();
+        handle.post(move |_| stopping.stop());
+        event_loop.run(|_, _| ()).unwrap();
+        let waiting = news.lock();
+        let seen = waiting.changes.iter().filter(|it| it.1 == Change::Known(None)).count();
+        assert_eq!((seen, waiting.unseen.len()), (2, 0));
     }
 }
