@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::{Value, json};
 
-use crate::managed::{Managed, ONE, TWO, launch};
+use crate::managed::{Managed, ONE, TWO, launch, soon};
 
 const CONFIG: [&str; 2] = ["--config", "DIR/devices.json"];
 const SAVED: [&str; 3] = ["--config", "DIR/devices.json", "--save"];
@@ -44,8 +44,10 @@ fn what_cannot_be_made_is_said_and_the_others_are_there() {
         }}],
     }]);
     let managed = Managed::start_in(with_config(&text.to_string()), &CONFIG);
-    let log = managed.log();
-    assert!(log.contains(" ERROR ") && log.contains(TWO), "{log}");
+    soon("it is said", || {
+        let log = managed.log();
+        log.contains(" ERROR ") && log.contains(TWO)
+    });
     assert_eq!(managed.read(&format!("devices/{ONE}/state")).as_deref(), Some("registered"));
     assert!(!managed.path(&format!("devices/{TWO}")).exists());
 }

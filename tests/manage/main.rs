@@ -16,6 +16,7 @@ mod contract;
 mod crash;
 mod documents;
 mod events;
+mod full;
 mod guests;
 mod handed;
 mod life;
