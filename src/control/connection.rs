@@ -11,6 +11,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 use serde_json::{Map, Value};
 use vfio_device::Errno;
 
+use super::clients::Client;
 use super::devices::Devices;
 use super::events::{Heard, Listening};
 use super::reply::{self, Answer, Failure};
@@ -22,7 +23,8 @@ const MAX_LINE: usize = 64 << 10;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Answers line by line until the client has said all, or has said a line too long.
-pub fn serve(stream: &UnixStream, devices: &Devices) -> io::Result<()> {
+pub fn serve(client: &Client, devices: &Devices) -> io::Result<()> {
+    let stream = &client.stream;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
@@ -37,6 +39,9 @@ pub fn serve(stream: &UnixStream, devices: &Devices) -> io::Result<()> {
             let why = format!("a line is at most {MAX_LINE} bytes; this ends the connection");
             return send_line(stream, reply::line(None, Err(&Failure::invalid(why))), None);
         }
+        if !client.begins() {
+            return Ok(());
+        }
         let (id, result) = answer(&line, stream, devices);
         let text = reply::line(id, result.as_ref().map(|answer| &answer.value));
         let fd = result.as_ref().ok().and_then(|answer| answer.fd.as_ref());
@@ -44,6 +49,7 @@ pub fn serve(stream: &UnixStream, devices: &Devices) -> io::Result<()> {
         if let Some(listening) = result.ok().and_then(|answer| answer.then) {
             return follow(stream, &listening);
         }
+        client.rests();
     }
 }
 
@@ -76,6 +82,11 @@ fn answer(
 pub fn refuse(stream: &UnixStream, most: usize) {
     let why = format!("{most} connections are open already; try again when one has ended");
     tell(stream, &Failure::new(Errno::AGAIN, why));
+}
+
+/// Tells one that has asked nothing for long that another one comes in its place.
+pub fn make_room(stream: &UnixStream) {
+    tell(stream, &Failure::new(Errno::AGAIN, "others need this connection; connect again"));
 }
 
 /// Tells one that may not use this socket, without waiting for it.

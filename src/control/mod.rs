@@ -4,6 +4,7 @@
 //! by a message that copies what is wanted, and waits for nobody.
 
 pub mod client;
+mod clients;
 mod connection;
 mod devices;
 mod events;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use vfio_user_server::{Listener, closer};
 
+use clients::{Client, Clients};
 pub use devices::{Devices, Known};
 #[cfg(test)]
 pub use events::{Heard, Listening};
@@ -57,9 +59,12 @@ impl Bound {
     pub fn answer(self, devices: Arc<Devices>) -> io::Result<Control> {
         let stop = Arc::new(eventfd(0, EventfdFlags::CLOEXEC)?);
         let stopped = Arc::clone(&stop);
+        let is_manager = devices.manager().is_ok();
+        let most = if is_manager { MOST_OF_MANAGER } else { MOST };
+        let clients = Arc::new(Clients::new(most, is_manager)?);
         let accepting = thread::Builder::new()
             .name("control".into())
-            .spawn(move || accept_all(&self.0, self.1, &stopped, &devices))?;
+            .spawn(move || accept_all(&self.0, self.1, &stopped, &clients, &devices))?;
         Ok(Control { stop, accepting: Some(accepting) })
     }
 }
@@ -81,13 +86,22 @@ impl Drop for Control {
     }
 }
 
-fn accept_all(listeners: &[Listener], mut gate: Gate, stop: &OwnedFd, devices: &Arc<Devices>) {
-    // As many others hold it as there are connections.
-    let open = Arc::new(());
+fn accept_all(
+    listeners: &[Listener],
+    mut gate: Gate,
+    stop: &OwnedFd,
+    clients: &Arc<Clients>,
+    devices: &Arc<Devices>,
+) {
     while !waits(listeners, stop, None) {
         for listener in listeners {
-            match listener.accept() {
-                Ok(Some(stream)) => welcome(stream, &mut gate, &open, devices),
+            let accepted = match listener.accept() {
+                // There are no descriptors left but these.
+                Err(_) if clients.release() => listener.accept(),
+                accepted => accepted,
+            };
+            match accepted {
+                Ok(Some(stream)) => welcome(stream, &mut gate, clients, devices),
                 Ok(None) => (),
                 Err(error) => {
                     log::debug!("control socket: cannot take a client on: {error}");
@@ -101,32 +115,52 @@ fn accept_all(listeners: &[Listener], mut gate: Gate, stop: &OwnedFd, devices: &
 }
 
 /// Takes a client on, unless it may not come in, or is one too many.
-fn welcome(stream: UnixStream, gate: &mut Gate, open: &Arc<()>, devices: &Arc<Devices>) {
-    let most = if devices.manager().is_ok() { MOST_OF_MANAGER } else { MOST };
-    if let Err(Stranger(who)) = gate.admit(&stream) {
-        connection::turn_away(&stream, &who);
-    } else if Arc::strong_count(open) > most {
-        connection::refuse(&stream, most);
-    } else {
-        if let Err(error) = start(stream, Arc::clone(open), Arc::clone(devices)) {
-            log::warn!("control socket: cannot take a client on: {error}");
+fn welcome(stream: UnixStream, gate: &mut Gate, clients: &Arc<Clients>, devices: &Arc<Devices>) {
+    let stream = match gate.admit(&stream) {
+        Err(Stranger(who)) => {
+            connection::turn_away(&stream, &who);
+            stream
         }
-        return;
-    }
+        Ok(()) => match clients.enter(stream) {
+            Ok(client) => {
+                if let Err(error) = start(client, Arc::clone(clients), Arc::clone(devices)) {
+                    log::warn!("control socket: cannot take a client on: {error}");
+                }
+                return;
+            }
+            Err(stream) => {
+                connection::refuse(&stream, clients.most());
+                stream
+            }
+        },
+    };
     // What it sent along may keep waiting whoever closes it.
     closer::close_elsewhere(stream.into());
 }
 
-fn start(stream: UnixStream, ticket: Arc<()>, devices: Arc<Devices>) -> io::Result<()> {
+fn start(client: Arc<Client>, clients: Arc<Clients>, devices: Arc<Devices>) -> io::Result<()> {
+    let place = Place { clients, client: Some(client) };
     let serve = move || {
-        if let Err(error) = connection::serve(&stream, &devices) {
+        let served = place.client.as_ref().map_or(Ok(()), |it| connection::serve(it, &devices));
+        if let Err(error) = served {
             log::debug!("control socket: connection lost: {error}");
         }
         // By this thread, which may wait.
-        drop(stream);
-        drop(ticket);
+        drop(place);
     };
     thread::Builder::new().name("control client".into()).spawn(serve).map(|_| ())
+}
+
+/// A client's place, which is free when this is dropped, whatever became of the client.
+struct Place {
+    clients: Arc<Clients>,
+    client: Option<Arc<Client>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.client.take().into_iter().for_each(|client| self.clients.leave(client));
+    }
 }
 
 /// Waits until one of `sources` can be read, or for as long as `most`. Returns whether `stop` was signalled.

@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, sync_channel};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -18,12 +18,13 @@ use super::{Manager, Message};
 use crate::commands::types;
 use crate::control::Failure;
 use crate::device_spec::DeviceSpec;
-use crate::errors::plain;
 use crate::parents::Parents;
-use crate::serial::{Bell, Woken};
+use crate::serial::{Bell, Woken, has_left};
 
 /// A wait is done again after so long; it says nothing.
 const ROUND: Duration = Duration::from_secs(3600);
+/// How soon somebody who waits without a bell is seen to have left.
+const SHORT_ROUND: Duration = Duration::from_millis(100);
 
 /// For whoever wants something of a manager, in whatever thread.
 #[derive(Clone)]
@@ -155,13 +156,20 @@ impl Handle {
         force_after: Option<Duration>,
         client: impl AsFd,
     ) -> Result<(), Failure> {
-        let bell = Bell::new().map_err(|error| {
-            let errno = Errno::from_io_error(&error).unwrap_or(Errno::MFILE);
-            Failure::new(errno, format!("the server cannot wait: {}", plain(&error)))
-        })?;
+        // Who is to free descriptors may find none: without a bell the wait has short rounds.
+        let bell = Bell::new().ok();
         let (reply, answer) = sync_channel(1);
-        let waiter = Waiter::new(reply, Some(bell.ringer()));
+        let waiter = Waiter::new(reply, bell.as_ref().map(Bell::ringer));
         self.tell(move |manager| manager.remove(uuid, force_after, waiter));
+        let Some(bell) = bell else {
+            while !has_left(&client) {
+                match answer.recv_timeout(SHORT_ROUND) {
+                    Err(RecvTimeoutError::Timeout) => (),
+                    answer => return answer.map_err(|_| ending())?,
+                }
+            }
+            return Err(ending());
+        };
         while bell.wait(client.as_fd(), ROUND) == Woken::Late {}
         // Of a client that has left nobody reads it.
         answer.try_recv().map_err(|_| ending())?

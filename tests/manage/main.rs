@@ -17,6 +17,7 @@ mod crash;
 mod documents;
 mod events;
 mod floods;
+mod full;
 mod guests;
 mod handed;
 mod life;

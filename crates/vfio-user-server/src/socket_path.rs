@@ -77,6 +77,9 @@ pub(crate) fn why(path: &Path, error: &io::Error) -> String {
         io::ErrorKind::WouldBlock => format!(
             "a stale one is there, and another program keeps {name} locked (flock); use another directory"
         ),
+        _ if error.raw_os_error() == Some(Errno::MFILE.raw_os_error()) => {
+            "too many files are open; serve fewer devices and clients, or raise the limit (ulimit -n)".into()
+        }
         _ => format!("{}; use another path", plain(error)),
     }
 }
