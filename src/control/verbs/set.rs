@@ -19,6 +19,8 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
     let device = devices.named(request.text("device")?)?;
     let changes = options(request)?;
     let changing = device.change();
+    // Those before have had their time, and for a request of nobody nothing is opened.
+    stays(request)?;
     let nothing = || Failure::new(Errno::OPNOTSUPP, format!("{} cannot be changed", device.node));
     let before = device.definition().ok_or_else(nothing)?;
     let named = DeviceSpec::part(before.kind, &changes).map_err(Failure::invalid)?;
@@ -41,10 +43,11 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
         }
         _ => Ok(()),
     }?;
-    changing.done(after.clone());
+    // Told before the next one may change it: what is listed and saved is what runs.
     if let (Ok(manager), Some(uuid)) = (devices.manager(), device.uuid) {
-        manager.changed(uuid, after)?;
+        manager.changed(uuid, after.clone())?;
     }
+    changing.done(after);
     // What was exchanged is there before the answer is, and what it was is not.
     let mut places = Vec::new();
     for port in &device.ports {
