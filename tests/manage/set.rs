@@ -186,7 +186,7 @@ fn a_manager_that_comes_back_makes_devices_as_they_were_set() {
 #[test]
 fn who_set_at_once_do_so_one_after_the_other_and_what_is_listed_and_saved_is_what_runs() {
     let managed = Managed::start_with(&SAVED);
-    let made = managed.create(&["mbochs-medium", "--uuid", ONE]);
+    let made = managed.create(&["mbochs-medium,xres=640,yres=400", "--uuid", ONE]);
     let mut user = Client::negotiated(&made.socket);
     let [mut wide, mut high] =
         [(); 2].map(|()| BufReader::new(UnixStream::connect(managed.path("control")).unwrap()));
