@@ -1,10 +1,11 @@
 //! The options of an mtty, as the command line has them: what hangs on its ports.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use chardev::{Backend, OpenError, Role, Spec};
 use mtty::line::{Line, Paced};
+use signal_hook::SigId;
 use signal_hook::consts::SIGXFSZ;
 use vfio_device::Errno;
 
@@ -183,14 +184,17 @@ impl Ports {
     }
 
     /// Beyond the limit (ulimit -f) a file is to be full, and not the end of the program.
-    fn catch_limits(&self) -> Result<(), String> {
+    fn catch_limits(&self) -> Result<Option<SigId>, String> {
+        // Once for all: what is registered is kept, and looked at with each signal.
+        static CAUGHT: OnceLock<Result<SigId, String>> = OnceLock::new();
+        let register = || {
+            signal_hook::flag::register(SIGXFSZ, Arc::default())
+                .map_err(|error| format!("cannot catch SIGXFSZ: {}", plain(&error)))
+        };
         let writes =
             |spec: &Spec| spec.log.is_some() || matches!(spec.backend, Backend::File { .. });
-        if self.specs.iter().flatten().any(|(_, spec)| writes(spec)) {
-            signal_hook::flag::register(SIGXFSZ, Arc::default())
-                .map_err(|error| format!("cannot catch SIGXFSZ: {}", plain(&error)))?;
-        }
-        Ok(())
+        let is_needed = self.specs.iter().flatten().any(|(_, spec)| writes(spec));
+        is_needed.then(|| CAUGHT.get_or_init(register).clone()).transpose()
     }
 }
 
@@ -270,4 +274,21 @@ fn files(spec: &Spec) -> Vec<Named> {
     }
     files.extend(spec.log.as_ref().map(|log| Named::Open(log.path.clone())));
     files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_is_caught_once_however_many_files_there_are() {
+        let caught = ["null", "file:/tmp/one", "null,logfile=/tmp/log"].map(|text| {
+            let mut ports = Ports::of("mtty-1").unwrap();
+            ports.set("serial0", text).unwrap();
+            ports.catch_limits().unwrap()
+        });
+        assert_eq!(caught[0], None);
+        assert!(caught[1].is_some());
+        assert_eq!(caught[1], caught[2]);
+    }
 }
