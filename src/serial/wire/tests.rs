@@ -186,3 +186,11 @@ fn what_had_gathered_for_an_end_that_took_nothing_is_lost_to_a_plug() {
     plug_in(&mut wire);
     assert_eq!(fs::read(&file).unwrap(), b"");
 }
+
+#[test]
+fn what_had_fallen_out_of_a_history_is_counted_on() {
+    let (_port, mut wire) = wire_to("tcp:127.0.0.1:0,history=3");
+    say(&mut wire, b"lost");
+    exchange(&mut wire, "null");
+    assert_eq!(wire.status().dropped, 1);
+}
