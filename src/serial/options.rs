@@ -102,6 +102,14 @@ impl Ports {
         if uses_stdio.count() > 1 {
             return Err("stdio can be had by one port only".into());
         }
+        if let [Some((_, one)), Some((_, other))] = self.specs.as_slice()
+            && listens(one)
+            && listens(other)
+            && let Some(place) = same_socket(&one.backend, &other.backend)
+        {
+            let why = format!("serial0 and serial1 cannot both listen on {place}");
+            return Err(format!("{why}; give each a place of its own"));
+        }
         Ok(())
     }
 
@@ -251,6 +259,13 @@ fn same_socket(new: &Backend, old: &Backend) -> Option<String> {
     }
 }
 
+fn listens(spec: &Spec) -> bool {
+    let (Backend::Unix { role, .. } | Backend::Tcp { role, .. }) = &spec.backend else {
+        return false;
+    };
+    matches!(role, Role::Server { .. })
+}
+
 fn connects_once(spec: &Spec) -> bool {
     let (Backend::Unix { role, .. } | Backend::Tcp { role, .. }) = &spec.backend else {
         return false;
@@ -279,6 +294,32 @@ fn files(spec: &Spec) -> Vec<Named> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn two_ports_listen_on_one_place_only_where_the_system_chooses_it() {
+        let check = |specs: [&str; 2]| {
+            let mut ports = Ports::of("mtty-2").unwrap();
+            ports.set("serial0", specs[0]).unwrap();
+            ports.set("serial1", specs[1]).unwrap();
+            ports.check()
+        };
+        for (specs, place) in [
+            (["unix:/tmp/p", "unix:/tmp/p,wait=on"], "/tmp/p"),
+            (["tcp:localhost:7,history=1", "tcp:localhost:7"], "localhost:7"),
+        ] {
+            let why = format!("serial0 and serial1 cannot both listen on {place};");
+            assert!(check(specs).unwrap_err().starts_with(&why), "{specs:?}");
+        }
+        for specs in [
+            ["unix:/tmp/p", "unix:/tmp/q"],
+            ["unix:/tmp/p", "unix:/tmp/p,server=off"],
+            ["tcp:localhost:7,server=off", "tcp:localhost:7,server=off"],
+            ["tcp:localhost:7", "tcp:localhost:8"],
+            ["tcp:localhost:0", "tcp:localhost:0"],
+        ] {
+            assert_eq!(check(specs), Ok(()), "{specs:?}");
+        }
+    }
 
     #[test]
     fn a_signal_is_caught_once_however_many_files_there_are() {

@@ -71,6 +71,11 @@ fn what_cannot_be_had_is_refused_and_all_stays_as_it_is() {
         (&["serial0=unix:DIR/no,server=off"], 1, "EINVAL: serial0: cannot connect to DIR/no"),
         (&["serial0=unix:DIR/port,wait=on"], 1, "EBUSY: serial0: DIR/port is in use by this"),
         (&["serial1=unix:DIR/port,server=off"], 1, "EBUSY: serial1: DIR/port is in use by this"),
+        (
+            &["serial0=unix:DIR/p", "serial1=unix:DIR/p"],
+            1,
+            "EINVAL: serial0 and serial1 cannot both listen on DIR/p; give each a place of its own",
+        ),
         (&["serial1=null,logfile=DIR/out"], 1, "EBUSY: serial1: DIR/out is in use by this device"),
         (
             &["serial0=file:out.txt"],
@@ -358,6 +363,21 @@ fn an_end_that_connects_once_connects_anew() {
     card.inputs_become(0, CARRIER);
     card.send(0, b"hello");
     assert_eq!(take(&mut second, 5), b"hello");
+}
+
+#[test]
+fn an_address_that_a_device_connects_to_is_its_own_to_leave_first() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("tcp:{}", listener.local_addr().unwrap());
+    let connected = format!("serial0={place},server=off");
+    let card = Card::start(&[]);
+    set(&card, &[&connected]);
+    let words = format!("EBUSY: serial0: {} is in use by this device itself", &place[4..]);
+    refused(&card, &[&format!("serial0={place}")], 1, &words);
+    refused(&card, &[&format!("serial1={place}")], 1, &words.replace("serial0", "serial1"));
+    // Two may connect to it.
+    set(&card, &[&connected.replace("serial0", "serial1")]);
+    drop(listener);
 }
 
 #[test]
