@@ -127,7 +127,7 @@ fn two_ports_cannot_have_one_path() {
         ("null,logfile=DIR/f", "loopback,logfile=DIR/f", "DIR/f is in use by another port"),
         ("file:DIR/g", "unix:DIR/g", "DIR/g exists and is not a socket"),
         ("pipe:DIR/pipe", "pipe:DIR/pipe", "DIR/pipe.in is in use by another port"),
-        ("tcp:127.0.0.1:FREE", "tcp::FREE", "the port is in use"),
+        ("tcp:127.0.0.1:FREE", "tcp:127.1:FREE", "the port is in use"),
     ] {
         let [zero, one, words] =
             [zero, one, words].map(|text| text.replace("DIR", here).replace("FREE", &free));
