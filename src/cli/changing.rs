@@ -17,10 +17,10 @@ Examples:
   mdev-user set -c /tmp/control xres=1920 yres=1080
   mdev-user set -c /tmp/control edid=/tmp/monitor.bin
 
-The options are those of `create`; a comma is written once. What is not named
-stays, and if one cannot be had all stay. A guest sees another monitor when it
-looks next, and a serial line that drops and comes: what was there is hung up.
-Where a peer cannot know a port's place, that is printed.";
+The options are those of `create`; a comma is written once, and a path begins
+with /. What is not named stays, and if one cannot be had all stay. A guest sees
+another monitor when it looks next, and a serial line that drops and comes: what
+was there is hung up. Where a peer cannot know a port's place, that is printed.";
 
 #[derive(Debug, Args)]
 pub struct Set {

@@ -11,6 +11,7 @@ use super::*;
 use crate::control::{Heard, Listening};
 use crate::parents::{Parents, Pools};
 
+mod changing;
 mod clients;
 mod failures;
 

@@ -1,10 +1,11 @@
 //! The options of an mtty, as the command line has them: what hangs on its ports.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use chardev::{Backend, OpenError, Role, Spec};
 use mtty::line::{Line, Paced};
+use signal_hook::SigId;
 use signal_hook::consts::SIGXFSZ;
 use vfio_device::Errno;
 
@@ -101,6 +102,14 @@ impl Ports {
         if uses_stdio.count() > 1 {
             return Err("stdio can be had by one port only".into());
         }
+        if let [Some((_, one)), Some((_, other))] = self.specs.as_slice()
+            && listens(one)
+            && listens(other)
+            && let Some(place) = same_socket(&one.backend, &other.backend)
+        {
+            let why = format!("serial0 and serial1 cannot both listen on {place}");
+            return Err(format!("{why}; give each a place of its own"));
+        }
         Ok(())
     }
 
@@ -183,14 +192,17 @@ impl Ports {
     }
 
     /// Beyond the limit (ulimit -f) a file is to be full, and not the end of the program.
-    fn catch_limits(&self) -> Result<(), String> {
+    fn catch_limits(&self) -> Result<Option<SigId>, String> {
+        // Once for all: what is registered is kept, and looked at with each signal.
+        static CAUGHT: OnceLock<Result<SigId, String>> = OnceLock::new();
+        let register = || {
+            signal_hook::flag::register(SIGXFSZ, Arc::default())
+                .map_err(|error| format!("cannot catch SIGXFSZ: {}", plain(&error)))
+        };
         let writes =
             |spec: &Spec| spec.log.is_some() || matches!(spec.backend, Backend::File { .. });
-        if self.specs.iter().flatten().any(|(_, spec)| writes(spec)) {
-            signal_hook::flag::register(SIGXFSZ, Arc::default())
-                .map_err(|error| format!("cannot catch SIGXFSZ: {}", plain(&error)))?;
-        }
-        Ok(())
+        let is_needed = self.specs.iter().flatten().any(|(_, spec)| writes(spec));
+        is_needed.then(|| CAUGHT.get_or_init(register).clone()).transpose()
     }
 }
 
@@ -247,6 +259,13 @@ fn same_socket(new: &Backend, old: &Backend) -> Option<String> {
     }
 }
 
+fn listens(spec: &Spec) -> bool {
+    let (Backend::Unix { role, .. } | Backend::Tcp { role, .. }) = &spec.backend else {
+        return false;
+    };
+    matches!(role, Role::Server { .. })
+}
+
 fn connects_once(spec: &Spec) -> bool {
     let (Backend::Unix { role, .. } | Backend::Tcp { role, .. }) = &spec.backend else {
         return false;
@@ -270,4 +289,47 @@ fn files(spec: &Spec) -> Vec<Named> {
     }
     files.extend(spec.log.as_ref().map(|log| Named::Open(log.path.clone())));
     files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_ports_listen_on_one_place_only_where_the_system_chooses_it() {
+        let check = |specs: [&str; 2]| {
+            let mut ports = Ports::of("mtty-2").unwrap();
+            ports.set("serial0", specs[0]).unwrap();
+            ports.set("serial1", specs[1]).unwrap();
+            ports.check()
+        };
+        for (specs, place) in [
+            (["unix:/tmp/p", "unix:/tmp/p,wait=on"], "/tmp/p"),
+            (["tcp:localhost:7,history=1", "tcp:localhost:7"], "localhost:7"),
+        ] {
+            let why = format!("serial0 and serial1 cannot both listen on {place};");
+            assert!(check(specs).unwrap_err().starts_with(&why), "{specs:?}");
+        }
+        for specs in [
+            ["unix:/tmp/p", "unix:/tmp/q"],
+            ["unix:/tmp/p", "unix:/tmp/p,server=off"],
+            ["tcp:localhost:7,server=off", "tcp:localhost:7,server=off"],
+            ["tcp:localhost:7", "tcp:localhost:8"],
+            ["tcp:localhost:0", "tcp:localhost:0"],
+        ] {
+            assert_eq!(check(specs), Ok(()), "{specs:?}");
+        }
+    }
+
+    #[test]
+    fn a_signal_is_caught_once_however_many_files_there_are() {
+        let caught = ["null", "file:/tmp/one", "null,logfile=/tmp/log"].map(|text| {
+            let mut ports = Ports::of("mtty-1").unwrap();
+            ports.set("serial0", text).unwrap();
+            ports.catch_limits().unwrap()
+        });
+        assert_eq!(caught[0], None);
+        assert!(caught[1].is_some());
+        assert_eq!(caught[1], caught[2]);
+    }
 }

@@ -1,7 +1,10 @@
 //! `set` and `fault`: devices that are changed while they are used.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::sync::Barrier;
+use std::thread;
 
 use serde_json::{Value, json};
 
@@ -181,15 +184,36 @@ fn a_manager_that_comes_back_makes_devices_as_they_were_set() {
 }
 
 #[test]
-fn many_who_set_at_once_do_so_one_after_the_other() {
-    let managed = Managed::start();
-    let made = managed.create(&["mbochs-medium", "--uuid", ONE]);
+fn who_set_at_once_do_so_one_after_the_other_and_what_is_listed_and_saved_is_what_runs() {
+    let managed = Managed::start_with(&SAVED);
+    let made = managed.create(&["mbochs-medium,xres=640,yres=400", "--uuid", ONE]);
     let mut user = Client::negotiated(&made.socket);
-    let wide = managed.begin(&["set", "xres=800"]);
-    let high = managed.begin(&["set", "yres=640"]);
-    end(wide).ok();
-    end(high).ok();
-    assert_eq!(preferred(&edid(&mut user)), (800, 640));
+    let [mut wide, mut high] =
+        [(); 2].map(|()| BufReader::new(UnixStream::connect(managed.path("control")).unwrap()));
+    let together = Barrier::new(2);
+    for round in 0..100 {
+        let (x, y) = (640 + 8 * (round % 50), 400 + 2 * (round % 50));
+        let say = |control: &mut BufReader<UnixStream>, option: &str, value: u32| {
+            let options = json!({ option: value.to_string() });
+            let request = json!({ "verb": "set", "device": ONE, "options": options });
+            let mut answer = String::new();
+            together.wait();
+            writeln!(control.get_mut(), "{request}").unwrap();
+            control.read_line(&mut answer).unwrap();
+            assert!(!answer.contains("errno"), "{answer}");
+        };
+        thread::scope(|scope| {
+            scope.spawn(|| say(&mut wide, "xres", x));
+            scope.spawn(|| say(&mut high, "yres", y));
+        });
+        assert_eq!(preferred(&edid(&mut user)), (x, y), "round {round}");
+        let expected = json!([{ "xres": x.to_string() }, { "yres": y.to_string() }]);
+        assert_eq!(attrs(&managed, ONE), expected, "round {round}");
+        let saved = fs::read(managed.directory().join("devices.json")).unwrap();
+        let saved: Value = serde_json::from_slice(&saved).unwrap();
+        let saved = saved.pointer(&format!("/0/mbochs/0/{ONE}/attrs"));
+        assert_eq!(saved, Some(&expected), "round {round}");
+    }
 }
 
 #[test]
@@ -216,7 +240,6 @@ fn a_fault_befalls_a_device_from_when_it_is_given_until_it_is_taken_away() {
 
 #[test]
 fn a_verb_fault_that_is_malformed_is_refused_in_words() {
-    use std::io::{BufRead, BufReader, Write};
     let managed = Managed::start();
     managed.create(&["mtty-1"]);
     let mut control = BufReader::new(UnixStream::connect(managed.path("control")).unwrap());

@@ -73,8 +73,19 @@ impl Card {
         // It leaves when its socket is closed: a stand-in is needed for that long.
         let (stand_in, _) = UnixStream::pair().unwrap();
         self.guest = Client::new(stand_in);
+        self.becomes_free();
         meanwhile(self);
+        self.becomes_free();
         self.guest = Client::negotiated(&self.program.path());
+    }
+
+    /// Who comes before the server has seen the one before leave is sent away.
+    #[track_caller]
+    fn becomes_free(&mut self) {
+        self.soon("the guest has left", |card| {
+            let info: Value = serde_json::from_str(&card.tell("info", &["--json"])).unwrap();
+            info["devices"][0]["client"].is_null()
+        });
     }
 
     pub fn reset(&mut self) {

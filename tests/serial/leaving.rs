@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
+use std::time::Duration;
 
 use crate::card::Card;
 
@@ -71,4 +72,46 @@ fn whoever_says_all_at_once_and_no_more_has_its_answers() {
     let mut rest = String::new();
     answers.read_to_string(&mut rest).unwrap();
     assert!(rest.contains(r#""sent":20"#), "{rest}");
+}
+
+/// A place where nobody is let in any more, and those that stand before it.
+fn full() -> (TcpListener, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(300));
+    let peers = std::iter::from_fn(|| connect().ok()).collect();
+    (listener, peers)
+}
+
+/// Whether somebody is about to connect to that port.
+fn is_tried(port: u16) -> bool {
+    let sockets = fs::read_to_string("/proc/net/tcp").unwrap();
+    sockets.lines().any(|line| line.contains(&format!(" 0100007F:{port:04X} 02 ")))
+}
+
+#[test]
+fn whoever_leaves_while_an_end_is_opened_or_before_its_turn_has_changed_nothing() {
+    let mut card = Card::start(&["--serial0", "null"]);
+    let (listener, peers) = full();
+    let port = listener.local_addr().unwrap().port();
+    let out = card.path("out");
+    let ask = |card: &mut Card, option: &str| {
+        let mut control = UnixStream::connect(card.path("control")).unwrap();
+        let options = serde_json::json!({ "serial0": option });
+        writeln!(control, "{}", serde_json::json!({ "verb": "set", "options": options })).unwrap();
+        control
+    };
+    let first = ask(&mut card, &format!("tcp:127.0.0.1:{port},server=off"));
+    card.soon("it is connecting", |_| is_tried(port));
+    // It is not its turn.
+    let second = ask(&mut card, &format!("file:{}", out.display()));
+    card.soon("the server serves both", |card| connections(card) == 2);
+    drop((first, second));
+    // Room: what was asked for could be had.
+    peers.iter().for_each(|_| drop(listener.accept().unwrap()));
+    drop(listener.accept().unwrap());
+    card.soon("both have been told", |card| connections(card) == 0);
+    assert_eq!(card.info(0)["spec"], "null");
+    assert!(!out.exists(), "nobody wanted it");
 }

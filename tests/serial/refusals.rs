@@ -67,6 +67,9 @@ fn a_wrong_specification_ends_with_2_and_says_what_would_be_right() {
     }
     refused(&["--serial0", "null", "--serial1", "crossover"], 2, "crossover joins both ports");
     refused(&["--serial0", "stdio", "--serial1", "stdio"], 2, "stdio can be had by one port only");
+    let twice = "serial0 and serial1 cannot both listen on /x; give each a place of its own";
+    refused(&["--serial0", "unix:/x", "--serial1", "unix:/x,wait=on"], 2, twice);
+    refused(&["--serial0", "tcp::7", "--serial1", "tcp::7"], 2, "cannot both listen on");
     refused(&["--serial0", "null", "--serial0", "null"], 2, "--serial0");
     refused(&["--pace", "fast"], 2, "pace is on or off, not 'fast'");
 }
@@ -108,9 +111,11 @@ fn two_ports_cannot_have_one_path() {
         let mode = Mode::RUSR | Mode::WUSR;
         mknodat(CWD, directory.path().join(end), FileType::Fifo, mode, 0).unwrap();
     }
+    std::os::unix::fs::symlink(".", directory.path().join("link")).unwrap();
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = free.port().to_string();
     for (zero, one, words) in [
-        ("unix:DIR/a", "unix:DIR/a", "DIR/a is in use by another"),
+        ("unix:DIR/a", "unix:DIR/link/a", "DIR/link/a is in use by another"),
         (
             "unix:DIR/b",
             "file:DIR/b",
@@ -122,10 +127,10 @@ fn two_ports_cannot_have_one_path() {
         ("null,logfile=DIR/f", "loopback,logfile=DIR/f", "DIR/f is in use by another port"),
         ("file:DIR/g", "unix:DIR/g", "DIR/g exists and is not a socket"),
         ("pipe:DIR/pipe", "pipe:DIR/pipe", "DIR/pipe.in is in use by another port"),
-        ("tcp:FREE", "tcp:FREE", "the port is in use"),
+        ("tcp:127.0.0.1:FREE", "tcp:127.1:FREE", "the port is in use"),
     ] {
-        let [zero, one, words] = [zero, one, words]
-            .map(|text| text.replace("DIR", here).replace("FREE", &free.to_string()));
+        let [zero, one, words] =
+            [zero, one, words].map(|text| text.replace("DIR", here).replace("FREE", &free));
         refused(&["--serial0", &zero, "--serial1", &one], 1, &words);
         // What the first one had made is gone, but for files, in which there is nothing.
         for name in ["a", "b", "c"] {

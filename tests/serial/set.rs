@@ -5,6 +5,8 @@ use std::io::Read;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Stdio};
 
+use rustix::process::{Resource, Rlimit, prlimit};
+
 use crate::card::{CTS, Card, DCD, DSR, LSR, MSR, THRE, error, give, take};
 use crate::vfio::Client;
 
@@ -69,7 +71,31 @@ fn what_cannot_be_had_is_refused_and_all_stays_as_it_is() {
         (&["serial0=unix:DIR/no,server=off"], 1, "EINVAL: serial0: cannot connect to DIR/no"),
         (&["serial0=unix:DIR/port,wait=on"], 1, "EBUSY: serial0: DIR/port is in use by this"),
         (&["serial1=unix:DIR/port,server=off"], 1, "EBUSY: serial1: DIR/port is in use by this"),
+        (
+            &["serial0=unix:DIR/p", "serial1=unix:DIR/p"],
+            1,
+            "EINVAL: serial0 and serial1 cannot both listen on DIR/p; give each a place of its own",
+        ),
         (&["serial1=null,logfile=DIR/out"], 1, "EBUSY: serial1: DIR/out is in use by this device"),
+        (
+            &["serial0=file:out.txt"],
+            1,
+            "EINVAL: out.txt: for a server that runs a path begins with",
+        ),
+        (&["serial0=unix:port"], 1, "EINVAL: port: for a server that runs a path begins with /"),
+        (&["serial0=pty,path=port"], 1, "EINVAL: port: for a server that runs a path begins with"),
+        (
+            &["serial0=null,logfile=log"],
+            1,
+            "EINVAL: log: for a server that runs a path begins with",
+        ),
+        (
+            &["serial0=unix:DIR/p,,wait=on"],
+            1,
+            "EINVAL: serial0: a comma is written once here: ,wait=...",
+        ),
+        (&["serial1=null,,logfile=DIR/log"], 1, "serial1: a comma is written once here: ,logfile="),
+        (&["serial1=unix:DIR/p,,,,wait=on"], 1, "serial1: a comma is written once here: ,wait="),
         (&["serial0=pty,path=DIR/out"], 1, "EBUSY: serial0: DIR/out is in use by this device"),
     ] {
         refused(&card, options, status, words);
@@ -116,6 +142,31 @@ fn a_verb_that_is_malformed_is_refused_in_words() {
     give(&mut control, b"{\"verb\":\"set\",\"options\":{\"serial0\":\"file:\xff\"}}\n");
     assert!(String::from_utf8(take(&mut control, 40)).unwrap().contains("error"));
     assert_eq!(spec(&card, 0), "loopback");
+}
+
+#[test]
+fn a_comma_of_a_path_is_written_twice() {
+    let mut card = Card::start(&[]);
+    set(&card, &["serial0=unix:DIR/a,,b,,,wait=on", "serial1=file:DIR/wait=,,waits=on"]);
+    card.connect("a,b,");
+    card.send(1, b"text");
+    card.soon("it is written", |card| fs::read(card.path("wait=,waits=on")).unwrap() == b"text");
+}
+
+#[test]
+fn a_file_that_reaches_the_limit_is_full_and_the_server_goes_on() {
+    let mut card = Card::start(&[]);
+    let limit = Rlimit { current: Some(1000), maximum: Some(1000) };
+    let pid = card.program().pid();
+    prlimit(Some(pid), Resource::Fsize, limit).unwrap();
+    set(&card, &["serial0=file:DIR/out,history=99", "serial1=null,logfile=DIR/log"]);
+    for port in 0..2 {
+        card.send(port, &[b'x'; 1200]);
+    }
+    card.soon("all have been sent", |card| card.info(0)["history_dropped"] == 101);
+    card.soon("all have been sent", |card| card.info(1)["log_lost"] == 200);
+    assert_eq!(fs::read(card.path("out")).unwrap(), [b'x'; 1000]);
+    assert_eq!(fs::read(card.path("log")).unwrap(), [b'x'; 1000]);
 }
 
 #[test]
@@ -312,6 +363,21 @@ fn an_end_that_connects_once_connects_anew() {
     card.inputs_become(0, CARRIER);
     card.send(0, b"hello");
     assert_eq!(take(&mut second, 5), b"hello");
+}
+
+#[test]
+fn an_address_that_a_device_connects_to_is_its_own_to_leave_first() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = format!("tcp:{}", listener.local_addr().unwrap());
+    let connected = format!("serial0={place},server=off");
+    let card = Card::start(&[]);
+    set(&card, &[&connected]);
+    let words = format!("EBUSY: serial0: {} is in use by this device itself", &place[4..]);
+    refused(&card, &[&format!("serial0={place}")], 1, &words);
+    refused(&card, &[&format!("serial1={place}")], 1, &words.replace("serial0", "serial1"));
+    // Two may connect to it.
+    set(&card, &[&connected.replace("serial0", "serial1")]);
+    drop(listener);
 }
 
 #[test]

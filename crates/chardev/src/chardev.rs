@@ -166,16 +166,14 @@ impl Chardev {
         bytes.len()
     }
 
-    /// Takes the place of another end: what nobody has taken from that one's history comes before all else here. The log has
+    /// Takes the place of another end: what nobody has taken from that one's history comes before all that is written here.
+    /// Of a long one that is over several turns, with a peer all of it and else as much as this history holds. The log has
     /// none of it. The other one is closed.
     pub fn succeed(&mut self, other: Self) {
-        let Self { mut history, .. } = other;
-        while !history.is_empty() {
-            let front = history.front();
-            let taken = self.take(front);
-            self.history.push(front.get(taken..).unwrap_or_default());
-            let count = front.len();
-            history.consume(count);
+        self.history.inherit(other.history);
+        self.replay();
+        if !self.end.is_connected() {
+            self.history.trim();
         }
         self.settle();
     }

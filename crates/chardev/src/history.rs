@@ -38,6 +38,16 @@ impl History {
         self.dropped += over as u64;
     }
 
+    /// Adds what another one holds, for a peer that is there: however much that is, until more is pushed.
+    pub(crate) fn inherit(&mut self, mut other: Self) {
+        self.bytes.append(&mut other.bytes);
+    }
+
+    /// The oldest fall out of what is too much.
+    pub(crate) fn trim(&mut self) {
+        self.push(&[]);
+    }
+
     /// The oldest, as many as lie together.
     pub(crate) fn front(&self) -> &[u8] {
         match self.bytes.as_slices() {

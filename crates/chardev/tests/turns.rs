@@ -99,3 +99,42 @@ fn a_successor_that_has_a_peer_hands_it_on_at_once() {
     assert_eq!(std::fs::read(&path).unwrap(), b"first second");
     assert_eq!((port.chardev.pending(), port.chardev.dropped()), (0, 0));
 }
+
+#[test]
+fn a_long_history_is_handed_on_in_turns_to_a_successor_that_has_a_peer() {
+    const HISTORY: usize = 4 << 20;
+    const A_TURN: usize = 256 << 10;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("out");
+    let written = || usize::try_from(path.metadata().unwrap().len()).unwrap();
+    let history: Vec<_> = (0..HISTORY).map(|at| (at >> 8) as u8).collect();
+    let mut before = Port::open(&format!("tcp::0,history={HISTORY}"));
+    before.send(&history);
+    // Less than it would hold itself.
+    let mut port = Port::open(&format!("file:{},history=9", path.display()));
+    port.chardev.succeed(before.chardev);
+    assert!((1..=A_TURN).contains(&written()), "{} written at once", written());
+    assert_eq!(written() + port.chardev.pending(), HISTORY);
+    port.send(b"and after");
+    assert!(written() <= 2 * A_TURN, "{} written at once", written());
+    // It goes on by itself.
+    port.until("all is written", |port| port.chardev.pending() + port.output.len() == 0);
+    assert_eq!(port.chardev.dropped(), 0);
+    assert!(std::fs::read(&path).unwrap() == [&history[..], b"and after"].concat());
+}
+
+#[test]
+fn of_a_long_history_a_successor_without_a_peer_keeps_what_its_own_holds() {
+    for wait in ["", ",wait=on"] {
+        let mut before = Port::open("tcp::0");
+        before.send(b"first ");
+        let mut port = Port::open(&format!("tcp::0,history=4{wait}"));
+        port.chardev.succeed(before.chardev);
+        assert_eq!((port.chardev.pending(), port.chardev.dropped()), (4, 2));
+        let mut client = connect(&mut port);
+        port.until("it is sent", |port| port.chardev.pending() == 0);
+        let mut bytes = [0; 4];
+        client.read_exact(&mut bytes).unwrap();
+        assert_eq!(&bytes, b"rst ");
+    }
+}

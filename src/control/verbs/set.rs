@@ -10,7 +10,7 @@ use super::serial::{left, unheard};
 use super::{Request, Verb};
 use crate::control::devices::{Devices, Known};
 use crate::control::reply::{Answer, Failure};
-use crate::device_spec::{DeviceSpec, Options};
+use crate::device_spec::{DeviceSpec, Named, Options};
 use crate::serial::{Change, OF_A_SPEC, has_left};
 
 pub const VERB: Verb = Verb { name: "set", members: &["device", "options"], run };
@@ -19,12 +19,15 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
     let device = devices.named(request.text("device")?)?;
     let changes = options(request)?;
     let changing = device.change();
+    // Those before have had their time, and for a request of nobody nothing is opened.
+    stays(request)?;
     let nothing = || Failure::new(Errno::OPNOTSUPP, format!("{} cannot be changed", device.node));
     let before = device.definition().ok_or_else(nothing)?;
     let named = DeviceSpec::part(before.kind, &changes).map_err(Failure::invalid)?;
     let after = before.with(&changes).map_err(Failure::invalid)?;
-    if let Ok(manager) = devices.manager() {
-        manager.check(&named)?;
+    match devices.manager() {
+        Ok(manager) => manager.check(&named)?,
+        Err(_) => absolute(&named)?,
     }
     let is_named = |name: &str| changes.iter().any(|(other, _)| other == name);
     match (&before.spec.options, &after.spec.options) {
@@ -41,10 +44,11 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
         }
         _ => Ok(()),
     }?;
-    changing.done(after.clone());
+    // Told before the next one may change it: what is listed and saved is what runs.
     if let (Ok(manager), Some(uuid)) = (devices.manager(), device.uuid) {
-        manager.changed(uuid, after)?;
+        manager.changed(uuid, after.clone())?;
     }
+    changing.done(after);
     // What was exchanged is there before the answer is, and what it was is not.
     let mut places = Vec::new();
     for port in &device.ports {
@@ -66,7 +70,35 @@ fn options(request: &Request<'_>) -> Result<Vec<(String, String)>, Failure> {
         let why = format!("'{name}' belongs to what hangs on a port: serial0=...,{name}=...");
         return Err(Failure::invalid(why));
     }
+    for (option, value) in &options {
+        if let Some(name) = OF_A_SPEC.iter().find(|name| is_doubled(value, name)) {
+            let why = format!("{option}: a comma is written once here: ,{name}=...");
+            return Err(Failure::invalid(why));
+        }
+    }
     if options.is_empty() { Err(wrong()) } else { Ok(options) }
+}
+
+/// Whether `name` stands in a value as it must be for `create`, where it would become part of a path. After an odd number
+/// of commas the last one is a comma of its own.
+fn is_doubled(value: &str, name: &str) -> bool {
+    let is_option = |after: &str| after.strip_prefix(name).is_some_and(|it| it.starts_with('='));
+    value.match_indices(',').any(|(at, _)| {
+        let (before, after) = value.split_at(at + 1);
+        let commas = before.len() - before.trim_end_matches(',').len();
+        commas % 2 == 0 && is_option(after)
+    })
+}
+
+/// What is relative would be found where the server was started, and not where the one who asks is.
+fn absolute(named: &DeviceSpec) -> Result<(), Failure> {
+    match named.files().iter().map(Named::path).find(|path| !path.is_absolute()) {
+        Some(path) => {
+            let why = format!("{}: for a server that runs a path begins with /", path.display());
+            Err(Failure::invalid(why))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Who has given up while something was opened gets nothing of it.

@@ -212,6 +212,20 @@ fn a_switch_is_looked_at_with_each_character() {
 }
 
 #[test]
+fn what_was_set_up_before_it_was_paced_counts() {
+    let (far, switch) = (Far::new(), Arc::new(AtomicBool::new(false)));
+    let mut card = card(vec![Box::new(Paced::switched(far.boxed(), Arc::clone(&switch)))]);
+    // Five seconds a character, so that what goes by in the test does not count.
+    set_divisor(&mut card, 0, 60000, WLS_8);
+    store(&mut card, 0, FCR, 0x01);
+    switch.store(true, Ordering::Relaxed);
+    (0..3).for_each(|data| store(&mut card, 0, THR, data));
+    assert_eq!(far.sent(), [0], "at 115200 baud 11 pass together");
+    let due = card.device().next_timer().unwrap();
+    assert!(due > Instant::now() + Duration::from_secs(3), "10 bits at 1.92 baud");
+}
+
+#[test]
 fn a_line_outruns_a_driver_only_while_it_is_not_paced() {
     let (far, switch) = (Far::new(), Arc::new(AtomicBool::new(false)));
     let line = Paced::switched(far.boxed(), Arc::clone(&switch));
