@@ -14,7 +14,7 @@ use crate::activation::Sockets;
 use crate::cli;
 use crate::control::{Bound, Devices};
 use crate::errors::plain;
-use crate::manage::{Access, Allowed, Definitions, Handle, Manager, Serving, Tree, channels};
+use crate::manage::{Access, Allowed, Definitions, Handle, Manager, Own, Serving, Tree, channels};
 use crate::notify::{Notify, ReadyFd};
 use crate::parents::Parents;
 use crate::peers::Gate;
@@ -39,6 +39,7 @@ pub fn manage(options: &cli::Manage) -> Result<ExitCode, Box<dyn Error>> {
     let own = (given.as_ref() != Some(&path)).then_some(path.as_path());
     let control = Bound::new(own, handed, Gate::new(uids))?;
     let notify = Notify::from_environment();
+    let allowed = allowed.but(Own::new(&root, given.as_deref(), options.config.as_deref()));
     let (sender, messages) = channels();
     let parents = Arc::new(Parents::with(options.pools.into()));
     let handle = Handle::new(sender, parents, allowed);

@@ -16,7 +16,7 @@ use crate::managed::{Managed, ONE, PATIENCE, end, launch, launch_by, program, sh
 use crate::vfio::{Client, command, errno, version};
 
 /// Hands `socket` over as descriptor 3, with these variables.
-fn handing(variables: &str, socket: impl Into<OwnedFd>) -> Command {
+pub fn handing(variables: &str, socket: impl Into<OwnedFd>) -> Command {
     let script =
         format!("LISTEN_PID=$$ LISTEN_FDS=1 {variables} exec \"$0\" \"$@\" 3<&0 0</dev/null");
     let mut command = shell(&script);
