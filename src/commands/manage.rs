@@ -34,6 +34,7 @@ pub fn manage(options: &cli::Manage) -> Result<ExitCode, Box<dyn Error>> {
     let uids = options.peers.uids();
     let access = Access::new(uids.clone(), given.as_deref());
     let tree = Tree::open(&options.run_dir, given.as_deref())?;
+    let access = access.tried_in(tree.root());
     let (root, path) = (tree.root().to_owned(), Tree::control(tree.root()));
     // Who was told the run directory finds one there in any case.
     let own = (given.as_ref() != Some(&path)).then_some(path.as_path());
