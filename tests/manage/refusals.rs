@@ -271,3 +271,16 @@ fn what_is_the_manager_s_own_is_no_device_s_whatever_path_leads_there() {
     managed.create(&[&more]);
     managed.finish(rustix::process::Signal::TERM);
 }
+
+#[test]
+fn what_comes_to_lead_to_the_control_socket_later_is_turned_away_there() {
+    let managed = Managed::start_with(&["--allow-path", "DIR"]);
+    let later = managed.directory().join("later");
+    let value = format!("unix:{},,server=off,,reconnect-ms=20", later.display());
+    let made = managed.create(&[&format!("mtty-1,serial0={value}")]);
+    let said = || managed.log().matches("turned away: a serial port of this server itself").count();
+    assert_eq!(said(), 0);
+    symlink(managed.path("control"), &later).unwrap();
+    soon("it is turned away", || said() > 0);
+    managed.remove(&made);
+}
