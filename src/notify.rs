@@ -154,7 +154,7 @@ impl Teller {
                 if let Err(errno) = sent {
                     let why = match errno {
                         Errno::AGAIN => "nobody reads there".into(),
-                        _ => cannot(errno),
+                        _ => format!("{}; nobody is told", cannot(errno)),
                     };
                     log::log!(level, "{VARIABLE} {}: {why}", name.display());
                     level = log::Level::Debug;

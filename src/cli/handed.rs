@@ -21,7 +21,9 @@ pub struct Socket {
 
 fn descriptor(text: &str) -> Result<RawFd, &'static str> {
     match text.parse() {
-        Ok(0..=2) => Err("0, 1 and 2 are the standard streams, hand the socket over as 3 or above"),
+        Ok(0..=2) => {
+            Err("0, 1 and 2 are the standard streams; hand another one over, as 3 or above")
+        }
         Ok(fd) if fd > 2 => Ok(fd),
         Ok(_) | Err(_) => Err("a descriptor is a number, 3 or above"),
     }

@@ -14,7 +14,7 @@ use crate::activation::Sockets;
 use crate::cli;
 use crate::control::{Bound, Devices};
 use crate::errors::plain;
-use crate::manage::{Access, Allowed, Definitions, Handle, Manager, Serving, Tree, channels};
+use crate::manage::{Access, Allowed, Definitions, Handle, Manager, Own, Serving, Tree, channels};
 use crate::notify::{Notify, ReadyFd};
 use crate::parents::Parents;
 use crate::peers::Gate;
@@ -34,11 +34,13 @@ pub fn manage(options: &cli::Manage) -> Result<ExitCode, Box<dyn Error>> {
     let uids = options.peers.uids();
     let access = Access::new(uids.clone(), given.as_deref());
     let tree = Tree::open(&options.run_dir, given.as_deref())?;
+    let access = access.tried_in(tree.root());
     let (root, path) = (tree.root().to_owned(), Tree::control(tree.root()));
     // Who was told the run directory finds one there in any case.
     let own = (given.as_ref() != Some(&path)).then_some(path.as_path());
     let control = Bound::new(own, handed, Gate::new(uids))?;
     let notify = Notify::from_environment();
+    let allowed = allowed.but(Own::new(&root, given.as_deref(), options.config.as_deref()));
     let (sender, messages) = channels();
     let parents = Arc::new(Parents::with(options.pools.into()));
     let handle = Handle::new(sender, parents, allowed);

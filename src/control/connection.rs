@@ -90,8 +90,7 @@ pub fn make_room(stream: &UnixStream) {
 }
 
 /// Tells one that may not use this socket, without waiting for it.
-pub fn turn_away(stream: &UnixStream, who: &str) {
-    let why = format!("{who} may not use this control socket; have the server --allow-uid it");
+pub fn turn_away(stream: &UnixStream, why: &str) {
     tell(stream, &Failure::new(Errno::ACCESS, why));
 }
 

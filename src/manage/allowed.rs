@@ -6,13 +6,17 @@ use std::path::{Path, PathBuf};
 
 use vfio_device::Errno;
 
+use super::own::Own;
 use crate::control::Failure;
 use crate::device_spec::{DeviceSpec, Named};
 use crate::errors::plain;
 
-/// Directories below which files may be.
+/// Directories below which files may be, but for what is the manager's own.
 #[derive(Debug, Default)]
-pub struct Allowed(Vec<PathBuf>);
+pub struct Allowed {
+    directories: Vec<PathBuf>,
+    own: Own,
+}
 
 impl Allowed {
     /// # Errors
@@ -28,7 +32,16 @@ impl Allowed {
                 Err(error) => Err(format!("--allow-path {}: {}", path.display(), plain(&error))),
             }
         };
-        directories.iter().map(resolve).collect::<Result<_, _>>().map(Self)
+        directories
+            .iter()
+            .map(resolve)
+            .collect::<Result<_, _>>()
+            .map(|directories| Self { directories, own: Own::default() })
+    }
+
+    /// All of that but this.
+    pub fn but(self, own: Own) -> Self {
+        Self { own, ..self }
     }
 
     /// Whether a device may have all that it names.
@@ -54,11 +67,16 @@ impl Allowed {
             let why = format!("{shown}: {}", plain(&error));
             Failure::new(Errno::from_io_error(&error).unwrap_or(Errno::INVAL), why)
         })?;
-        if !self.0.iter().any(|directory| place.starts_with(directory)) {
+        if !self.directories.iter().any(|directory| place.starts_with(directory)) {
             let why = format!(
                 "{shown} is not below a directory that the manager was given as --allow-path; \
                  use one that is, or start the manager with it"
             );
+            return Err(Failure::new(Errno::ACCESS, why));
+        }
+        if let Some(what) = self.own.at(&place) {
+            let why =
+                format!("{shown} is the manager's own ({what}), and no device's; use another path");
             return Err(Failure::new(Errno::ACCESS, why));
         }
         // Opening anything else can take for ever.

@@ -14,6 +14,7 @@ mod instance;
 mod lanes;
 mod leaving;
 mod news;
+mod own;
 mod saving;
 mod status;
 mod tree;
@@ -37,6 +38,7 @@ pub use definitions::{Definition, Definitions, dump, uuid};
 pub use handle::Handle;
 use instance::{Instance, Place, Stage, Waiter};
 use lanes::Lanes;
+pub use own::Own;
 pub use tree::Tree;
 use tree::TypeText;
 

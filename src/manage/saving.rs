@@ -41,7 +41,7 @@ pub fn place(path: &Path) -> Result<PathBuf, String> {
 }
 
 /// What a file is called while it is written: always the same, so that what a killed manager leaves is not there for good.
-fn unfinished(path: &Path) -> PathBuf {
+pub fn unfinished(path: &Path) -> PathBuf {
     let mut name = OsString::from(".");
     name.push(path.file_name().unwrap_or_default());
     name.push(".mdev-user");

@@ -27,7 +27,7 @@ impl Manager {
         self.notify.iter().for_each(Notify::stopping);
     }
 
-    fn count(&self) -> String {
+    pub(super) fn count(&self) -> String {
         let there = self.instances.values().filter(|it| it.place.is_some());
         let (mut devices, mut used) = (0, 0);
         for instance in there {

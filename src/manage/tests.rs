@@ -129,6 +129,18 @@ fn serial() -> Definition {
 }
 
 #[test]
+fn a_device_that_is_being_made_is_not_counted_yet() {
+    let running = Running::start();
+    let count = || running.ask(|manager| manager.count());
+    running.ask(|manager| manager.begin(UUID, serial())).unwrap();
+    assert_eq!(count(), "0 devices, 0 in use");
+    running.create(OTHER).unwrap();
+    assert_eq!(count(), "1 device, 0 in use");
+    running.ask(|manager| manager.abandon(UUID));
+    assert_eq!(count(), "1 device, 0 in use");
+}
+
+#[test]
 fn a_device_that_is_being_made_can_be_neither_removed_nor_made_again() {
     let running = Running::start();
     running.ask(|manager| manager.begin(UUID, serial())).unwrap();

@@ -57,11 +57,14 @@ fn a_name_that_leads_nowhere_is_logged_once_and_the_device_is_served() {
             "NOTIFY_SOCKET vsock:2:1234: it is neither /PATH nor @NAME; nobody is told",
         ),
         (long.as_str(), "it is too long for the address of a socket; nobody is told"),
-        ("/no/such/socket", "NOTIFY_SOCKET /no/such/socket: No such file or directory"),
-        ("/dev/null", "NOTIFY_SOCKET /dev/null: Connection refused"),
+        (
+            "/no/such/socket",
+            "NOTIFY_SOCKET /no/such/socket: No such file or directory; nobody is told",
+        ),
+        ("/dev/null", "NOTIFY_SOCKET /dev/null: Connection refused; nobody is told"),
         (
             "@mdev-user/nobody/is/here",
-            "NOTIFY_SOCKET @mdev-user/nobody/is/here: Connection refused",
+            "NOTIFY_SOCKET @mdev-user/nobody/is/here: Connection refused; nobody is told",
         ),
     ] {
         let directory = tempfile::tempdir().unwrap();
@@ -179,7 +182,7 @@ fn a_descriptor_that_cannot_be_told_by_is_refused() {
         assert_eq!(complaint(&say(&mut shell(&script)), 1), expected);
     }
     for (arguments, words) in [
-        (["--ready-fd", "1"], "0, 1 and 2 are the standard streams"),
+        (["--ready-fd", "1"], "are the standard streams; hand another one over, as 3 or above"),
         (["--ready-fd", "-1"], "a descriptor is a number, 3 or above"),
         (["--ready-fd", "9"], "--ready-fd and --fd are the same, and it takes two descriptors"),
     ] {

@@ -37,8 +37,14 @@ fn a_wrong_command_line_ends_with_2_and_says_what_would_be_right() {
         (serve(&["--socket-path"]), "a value is required for '--socket-path <PATH>'"),
         (serve(&["--socket-path", ""]), "a value is required for '--socket-path <PATH>'"),
         (serve(&["--fd", "9", "--socket-path", "x"]), "'--fd <N>' cannot be used with"),
-        (serve(&["--fd", "0"]), "0, 1 and 2 are the standard streams, hand the socket over as 3"),
-        (serve(&["--fd", "2"]), "0, 1 and 2 are the standard streams, hand the socket over as 3"),
+        (
+            serve(&["--fd", "0"]),
+            "0, 1 and 2 are the standard streams; hand another one over, as 3 or",
+        ),
+        (
+            serve(&["--fd", "2"]),
+            "0, 1 and 2 are the standard streams; hand another one over, as 3 or",
+        ),
         (serve(&["--fd", "-1"]), "'-1' for '--fd <N>': a descriptor is a number, 3 or above"),
         (serve(&["--fd", "x"]), "'x' for '--fd <N>': a descriptor is a number, 3 or above"),
         (serve(&["--fd", "9999999999"]), "a descriptor is a number, 3 or above"),

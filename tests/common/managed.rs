@@ -4,6 +4,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
+use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -75,9 +76,35 @@ pub fn shell(script: &str) -> Command {
     command
 }
 
+/// A process that does not outlive the test, however that ends.
+pub struct Launched(Child);
+
+impl Deref for Launched {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl DerefMut for Launched {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Launched {
+    fn drop(&mut self) {
+        // Without effect if it was waited for.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Waits for the end of a command.
 #[track_caller]
-pub fn end(mut child: Child) -> Said {
+pub fn end(child: Child) -> Said {
+    let mut child = Launched(child);
     let mut status = None;
     soon("it ends", || {
         status = child.try_wait().unwrap();
@@ -105,8 +132,9 @@ impl Made {
 
 /// A running `mdev-user manage`. Dropping it sends SIGTERM and asserts that it ends well: status 0, nothing left.
 pub struct Managed {
+    // Ends before its directory goes.
+    child: Launched,
     directory: tempfile::TempDir,
-    child: Child,
     /// Held open, so that the program never writes into a closed pipe.
     stdout: BufReader<ChildStdout>,
     ended: bool,
@@ -263,16 +291,16 @@ impl Managed {
 }
 
 /// Starts a manager, which may refuse.
-pub fn launch(directory: &Path, more: &[&str]) -> Child {
+pub fn launch(directory: &Path, more: &[&str]) -> Launched {
     launch_by(program(), directory, more)
 }
 
 /// The same by a command, which runs the program that its last words say.
-pub fn launch_by(mut command: Command, directory: &Path, more: &[&str]) -> Child {
+pub fn launch_by(mut command: Command, directory: &Path, more: &[&str]) -> Launched {
     let log = File::options().create(true).append(true).open(directory.join("log")).unwrap();
     let more = more.iter().map(|it| it.replace("DIR", directory.to_str().unwrap()));
     command.args(["--log-level", "info", "manage", "--run-dir"]).arg(directory.join("run"));
-    command.args(more).stderr(log).spawn().unwrap()
+    Launched(command.args(more).stderr(log).spawn().unwrap())
 }
 
 impl Drop for Managed {
@@ -281,8 +309,6 @@ impl Drop for Managed {
             if !self.ended {
                 eprintln!("the manager's log:\n{}", self.log());
             }
-            let _ = self.child.kill();
-            let _ = self.child.wait();
             return;
         }
         if !self.ended {
@@ -292,4 +318,20 @@ impl Drop for Managed {
             assert!(!self.log().contains("panicked"), "{}", self.log());
         }
     }
+}
+
+#[test]
+fn a_test_that_fails_leaves_no_manager() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut pid = 0;
+    let failing = std::panic::AssertUnwindSafe(|| {
+        let child = launch(directory.path(), &[]);
+        pid = child.id();
+        soon("it is there", || directory.path().join("run/control").exists());
+        // As a failure does, but for its words.
+        std::panic::resume_unwind(Box::new(()));
+    });
+    assert!(std::panic::catch_unwind(failing).is_err());
+    // Waited for, too.
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
 }

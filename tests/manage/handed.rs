@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -16,7 +16,7 @@ use crate::managed::{Managed, ONE, PATIENCE, end, launch, launch_by, program, sh
 use crate::vfio::{Client, command, errno, version};
 
 /// Hands `socket` over as descriptor 3, with these variables.
-fn handing(variables: &str, socket: impl Into<OwnedFd>) -> Command {
+pub fn handing(variables: &str, socket: impl Into<OwnedFd>) -> Command {
     let script =
         format!("LISTEN_PID=$$ LISTEN_FDS=1 {variables} exec \"$0\" \"$@\" 3<&0 0</dev/null");
     let mut command = shell(&script);
@@ -260,9 +260,10 @@ fn who_is_not_named_may_use_neither_the_control_socket_nor_a_device() {
     );
     assert_eq!(line, expected);
     assert_eq!(managed.read(&format!("devices/{ONE}/vfio-dev/vfio0/open_count")).unwrap(), "0");
-    let log = managed.log();
     let words = format!("turned away: uid {} is not allowed", uid());
-    assert_eq!(log.lines().filter(|line| line.ends_with(&words)).count(), 2, "{log}");
+    let told = |line: &str| line.ends_with(&words);
+    // Which is written after the answer.
+    soon("both are logged", || managed.log().lines().filter(|line| told(line)).count() == 2);
 }
 
 #[test]
@@ -295,7 +296,9 @@ fn a_device_s_socket_is_open_to_those_to_whom_the_control_socket_is_that_was_han
 }
 
 /// Creates a device by a control socket, as another user, and says VERSION to it. Prints the error number of the answer.
+/// Who is turned away may hear so before it has written.
 const STRANGER: &str = r#"use Socket;
+    $SIG{PIPE} = 'IGNORE';
     sub to { my $s; socket($s, AF_UNIX, SOCK_STREAM, 0); connect($s, pack_sockaddr_un($_[0])) or die $!; $s }
     $control = to($ARGV[0]);
     syswrite($control, qq({"verb":"create","type":"mtty-1"}\n));
@@ -333,6 +336,55 @@ fn another_user_makes_a_device_and_uses_it_if_it_is_let_in_and_named() {
         match expected {
             Ok(out) => assert_eq!((said.out.as_str(), said.err.as_str()), (out, "")),
             Err(words) => assert!(said.out.is_empty() && said.err.contains(words), "{said:?}"),
+        }
+        managed.finish(Signal::TERM);
+    }
+}
+
+/// Becomes another user, who is in one group more, and then the program.
+const AS_ANOTHER: &str = r#"$) = "65534 $ENV{GROUPS_MORE}"; $( = 65534; ($<, $>) = (65534, 65534);
+    exec @ARGV or die $!"#;
+
+/// Only root can become another user.
+#[test]
+fn a_group_s_devices_need_a_manager_that_is_in_it_and_the_log_says_so_once() {
+    const NOBODY: u32 = 65534;
+    const GROUP: u32 = 54321;
+    if uid() != 0 {
+        eprintln!("NOT TESTED: it takes root to be another user");
+        return;
+    }
+    for (mode, groups, expected) in [
+        (0o660, "65534", (0o600, NOBODY)),
+        (0o660, "65534 54321", (0o660, GROUP)),
+        // All may, in whatever group they are.
+        (0o666, "65534", (0o666, NOBODY)),
+    ] {
+        let (directory, listener, path) = made_by_systemd(mode);
+        for it in [directory.path(), path.parent().unwrap()] {
+            chown(it, Some(NOBODY), None).unwrap();
+        }
+        chown(&path, Some(NOBODY), Some(GROUP)).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let mut command = shell(
+            "LISTEN_PID=$$ LISTEN_FDS=1 exec perl -e \"$AS_ANOTHER\" \"$0\" \"$@\" 3<&0 0</dev/null",
+        );
+        command.env("AS_ANOTHER", AS_ANOTHER).env("GROUPS_MORE", groups);
+        command.stdin(Stdio::from(OwnedFd::from(listener)));
+        let mut managed = Managed::start_by(command, directory, &[]);
+        let made = [managed.create(&["mtty-1"]), managed.create(&["mdpy-vga"])];
+        for made in &made {
+            let found = made.socket.metadata().unwrap();
+            assert_eq!((found.mode() & 0o7777, found.gid()), expected, "{groups}");
+        }
+        let log = managed.log();
+        let words: Vec<_> =
+            log.lines().filter(|line| line.contains("ERROR") || line.contains("WARN")).collect();
+        let refused = expected.0 == 0o600;
+        assert_eq!(words.len(), usize::from(refused), "{log}");
+        for words in words {
+            assert!(words.contains("SupplementaryGroups=54321"), "{words}");
+            assert!(words.contains("stay this user's alone"), "{words}");
         }
         managed.finish(Signal::TERM);
     }

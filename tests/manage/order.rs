@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use rustix::fs::{Mode, OFlags};
 
+use crate::contract::greeting;
 use crate::managed::{Managed, ONE};
 use crate::vfio::Client;
 
@@ -79,7 +81,7 @@ fn names_come_and_go_in_the_kernels_order() {
 }
 
 #[test]
-fn whoever_sees_a_node_can_connect_and_whoever_sees_it_go_cannot() {
+fn whoever_sees_a_node_can_connect_and_whoever_sees_its_socket_go_cannot() {
     let managed = Managed::start();
     let device = managed.path(&format!("devices/{ONE}"));
     let (node, link) = (device.join("vfio-dev/vfio0"), device.join("socket"));
@@ -105,9 +107,23 @@ fn whoever_sees_a_node_can_connect_and_whoever_sees_it_go_cannot() {
         watch(node, socket.clone(), Arc::clone(&done)),
         watch(link.clone(), link, Arc::clone(&done)),
     ];
-    for _ in 0..10 {
+    for round in 0..20 {
         let made = managed.create(&["mtty-1", "--uuid", ONE]);
-        managed.remove(&made);
+        let user = (round % 2 == 0).then(|| Client::negotiated(&made.socket));
+        // By this the socket can be reached when its name is gone.
+        let socket = rustix::fs::open(&made.socket, OFlags::PATH, Mode::empty()).unwrap();
+        let handle = PathBuf::from(format!("/proc/self/fd/{}", socket.as_raw_fd()));
+        if user.is_none() {
+            UnixStream::connect(&handle).expect("a handle does as well");
+        }
+        let removing = managed.begin(&["remove", ONE]);
+        crate::managed::soon("it is hidden", || !made.socket.exists());
+        if let Ok(late) = UnixStream::connect(&handle) {
+            // Not a moment later, and nobody answers that one any more, but to refuse it.
+            assert_ne!(greeting(late), Some(0), "it is gone, and serves");
+        }
+        drop(user);
+        crate::managed::end(removing).ok();
     }
     done.store(true, Ordering::Relaxed);
     for watcher in watchers {

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -30,7 +31,15 @@ impl Control {
 
     /// What is answered, or the name of the error; `None` if the manager has ended.
     fn ask(&mut self, request: &Value) -> Option<Result<Value, String>> {
-        writeln!(self.0.get_mut(), "{request}").ok()?;
+        self.say(request)?;
+        self.answer()
+    }
+
+    fn say(&mut self, request: &Value) -> Option<()> {
+        writeln!(self.0.get_mut(), "{request}").ok()
+    }
+
+    fn answer(&mut self) -> Option<Result<Value, String>> {
         let answer = self.next()?;
         let errno = answer.pointer("/error/errno").and_then(Value::as_str);
         Some(errno.map_or_else(|| Ok(answer["ok"].clone()), |errno| Err(errno.to_owned())))
@@ -104,13 +113,16 @@ fn a_uuid_can_be_made_again_when_it_is_released_and_not_a_moment_before() {
 #[test]
 fn a_device_that_is_removed_while_clients_connect_is_opened_and_closed_or_never_opened() {
     const CLIENTS: usize = 4;
-    const ROUNDS: usize = 25;
+    const ROUNDS: usize = 50;
     let managed = Managed::start_with(&["--loops", "2"]);
     let mut events = Control::new(&managed);
     events.ask(&json!({ "verb": "events" })).unwrap().unwrap();
     let mut control = Control::new(&managed);
-    let mut served = 0;
-    for round in 0..ROUNDS {
+    let (mut rounds, mut served) = (0, 0);
+    // Until both have been, which takes no more of them.
+    while rounds < ROUNDS || (served == 0 || served == rounds) && rounds < 20 * ROUNDS {
+        let round = rounds;
+        rounds += 1;
         let made = control.ask(&json!({ "verb": "create", "type": "mtty-1" })).unwrap().unwrap();
         let socket = made["socket"].as_str().unwrap();
         let begin = Barrier::new(CLIENTS + 1);
@@ -127,11 +139,19 @@ fn a_device_that_is_removed_while_clients_connect_is_opened_and_closed_or_never_
                 })
             };
             let clients: Vec<_> = (0..CLIENTS).map(connect).collect();
-            begin.wait();
-            // Sometimes before they have come, sometimes after.
-            thread::sleep(std::time::Duration::from_micros(100 * (round as u64 % 10)));
             let request = json!({ "verb": "remove", "uuid": made["uuid"], "force_after_ms": 0 });
-            control.ask(&request).unwrap().unwrap();
+            let pause = || thread::sleep(Duration::from_micros(200 * (round as u64 % 10)));
+            // Sometimes before they have come, sometimes after.
+            if round % 2 == 0 {
+                control.say(&request).unwrap();
+                pause();
+                begin.wait();
+            } else {
+                begin.wait();
+                pause();
+                control.say(&request).unwrap();
+            }
+            control.answer().unwrap().unwrap();
             clients.into_iter().filter_map(|client| client.join().unwrap()).collect()
         });
         for (greeted, mut stream) in greetings {
@@ -152,13 +172,13 @@ fn a_device_that_is_removed_while_clients_connect_is_opened_and_closed_or_never_
     // Each life is told whole: opened as often as closed, and at the end released.
     let mut lives: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut released = 0;
-    while released < ROUNDS {
+    while released < rounds {
         let event = events.next().expect("an event");
         let name = event["event"].as_str().unwrap().to_owned();
         released += usize::from(name == "released");
         lives.entry(event["uuid"].as_str().unwrap().to_owned()).or_default().push(name);
     }
-    assert_eq!(lives.len(), ROUNDS);
+    assert_eq!(lives.len(), rounds);
     for life in lives.values() {
         let count = |name: &str| life.iter().filter(|it| *it == name).count();
         assert_eq!(count("opened"), count("closed"), "{life:?}");
@@ -167,7 +187,8 @@ fn a_device_that_is_removed_while_clients_connect_is_opened_and_closed_or_never_
         let place = |name: &str| life.iter().position(|it| it == name);
         assert!(place("removed") < place("released"), "{life:?}");
     }
-    println!("{served} clients were served for a while");
+    println!("{served} of {rounds} devices had a client for a while");
+    assert!(served > 0 && served < rounds, "{served} of {rounds}: there was no race");
 }
 
 #[test]
@@ -193,7 +214,7 @@ fn a_manager_that_is_told_to_end_while_devices_are_made_leaves_nothing() {
                 })
             };
             let threads: Vec<_> = (0..3).map(make).collect();
-            thread::sleep(std::time::Duration::from_millis(round));
+            thread::sleep(Duration::from_millis(round));
             rustix::process::kill_process(managed.pid(), Signal::TERM).unwrap();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum::<u32>()
         });

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 
 use crate::managed::{Managed, ONE, TWO, end, launch, program, soon};
@@ -192,4 +192,95 @@ fn a_server_of_one_device_says_who_makes_others() {
     }
     server.kill().unwrap();
     server.wait().unwrap();
+}
+
+/// A guest that could write to the control socket could make and remove devices, and to the definitions, have them made.
+#[test]
+fn what_is_the_manager_s_own_is_no_device_s_whatever_path_leads_there() {
+    let (elsewhere, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let allowed = elsewhere.path().canonicalize().unwrap();
+    let inside = |name: &str| allowed.join(name);
+    // The run directory, and all there is, lies below what is allowed.
+    let run = inside("run");
+    symlink(&run, directory.path().join("run")).unwrap();
+    fs::create_dir(&run).unwrap();
+    fs::set_permissions(&run, fs::Permissions::from_mode(0o700)).unwrap();
+    let handed = std::os::unix::net::UnixListener::bind(inside("handed")).unwrap();
+    fs::write(inside("devices.json"), "[]").unwrap();
+    symlink("devices.json", inside("config")).unwrap();
+    let config = inside("config");
+    let more = ["--save", "--config", config.to_str().unwrap(), "--allow-path"];
+    let more = [&more[..], &[allowed.to_str().unwrap()]].concat();
+    let command = crate::handed::handing("", handed);
+    let mut managed = Managed::start_by(command, directory, &more);
+    let made = managed.create(&["mtty-2,serial0=null"]);
+    for (link, place) in [("way", "run"), ("socket", "run/control"), ("other", "handed")] {
+        symlink(inside(place), inside(link)).unwrap();
+    }
+    for (name, place) in [("hard", "run/control"), ("hard-json", "devices.json")] {
+        fs::hard_link(inside(place), inside(name)).unwrap();
+    }
+    let (run_dir, handed, config) =
+        ("in the run directory", "the control socket", "the file of --config");
+    let device = format!("run/vfio/devices/{}", made.node());
+    let dir = allowed.display();
+    for (what, name, more, why) in [
+        ("unix", "run/control", "server=off", run_dir),
+        ("unix", "run/../run/control", "server=off", run_dir),
+        ("unix", "way/control", "server=off", run_dir),
+        ("unix", "socket", "server=off", run_dir),
+        ("unix", "hard", "server=off", run_dir),
+        ("unix", device.as_str(), "server=off", run_dir),
+        ("unix", "run/new", "wait=off", run_dir),
+        ("unix", "handed", "server=off", handed),
+        ("unix", "other", "server=off", handed),
+        ("file", "run/lock", "append=on", run_dir),
+        ("file", "run/new", "append=off", run_dir),
+        ("file", "run/mdev_supported_types/mtty-1/name", "append=off", run_dir),
+        ("file", "devices.json", "append=on", config),
+        ("file", "config", "append=off", config),
+        ("file", "hard-json", "append=on", config),
+        ("file", ".devices.json.mdev-user", "append=on", config),
+        ("null", "devices.json", "logappend=on", config),
+        ("pipe", "run/fifo", "history=0", run_dir),
+    ] {
+        let mut value = format!("{what}:{dir}/{name},{more}");
+        if what == "null" {
+            value = format!("null,logfile={dir}/{name},{more}");
+        }
+        let refused = |line: String| {
+            let path = if what == "pipe" { format!("{name}.in") } else { name.to_owned() };
+            let expected = format!(
+                "EACCES: {dir}/{path} is the manager's own ({why}), and no device's; use another path"
+            );
+            assert_eq!(line, expected, "{value}");
+        };
+        let option = format!("mtty-1,serial0={}", value.replace(',', ",,"));
+        refused(managed.say(&["create", &option]).refused(1));
+        refused(managed.say(&["set", &made.uuid, &format!("serial1={value}")]).refused(1));
+    }
+    // A link is made, or replaced, at its own place.
+    for (name, why) in [("run/tty", run_dir), ("config", config), ("handed", handed)] {
+        let option = format!("mtty-1,serial0=pty,,path={dir}/{name}");
+        let line = managed.say(&["create", &option]).refused(1);
+        assert!(line.starts_with("EACCES: ") && line.contains(why), "{line}");
+    }
+    assert_eq!(managed.available("mtty-1"), 22);
+    // What is beside it can be had.
+    let more = format!("mtty-1,serial0=file:{dir}/runs,,logfile={dir}/devices.json.log");
+    managed.create(&[&more]);
+    managed.finish(rustix::process::Signal::TERM);
+}
+
+#[test]
+fn what_comes_to_lead_to_the_control_socket_later_is_turned_away_there() {
+    let managed = Managed::start_with(&["--allow-path", "DIR"]);
+    let later = managed.directory().join("later");
+    let value = format!("unix:{},,server=off,,reconnect-ms=20", later.display());
+    let made = managed.create(&[&format!("mtty-1,serial0={value}")]);
+    let said = || managed.log().matches("turned away: a serial port of this server itself").count();
+    assert_eq!(said(), 0);
+    symlink(managed.path("control"), &later).unwrap();
+    soon("it is turned away", || said() > 0);
+    managed.remove(&made);
 }

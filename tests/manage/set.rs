@@ -153,6 +153,8 @@ fn the_guest_reads_the_new_edid_at_its_next_access() {
     managed.say(&["set", ONE, "edid=auto", "xres=1600", "yres=900"]).ok();
     assert_eq!(preferred(&edid(&mut user)), (1600, 900));
     drop(user);
+    let open_count = format!("devices/{ONE}/vfio-dev/vfio0/open_count");
+    soon("it is closed", || managed.read(&open_count).as_deref() == Some("0"));
     assert_eq!(preferred(&edid(&mut Client::negotiated(&made.socket))), (1600, 900));
 }
 

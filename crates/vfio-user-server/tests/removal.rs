@@ -201,3 +201,30 @@ fn a_loop_that_was_told_to_stay_waits_for_devices_to_come() {
     Client::negotiated(&later).still_in_step();
     server.is_asleep();
 }
+
+/// Breaks whenever it is written to.
+struct Brittle;
+
+impl vfio_device::VfioDevice for Brittle {
+    fn region_read(&mut self, _: u32, _: u64, _: &mut [u8], _: &mut vfio_device::Context) {}
+    fn region_write(&mut self, _: u32, _: u64, _: &[u8], _: &mut vfio_device::Context) {
+        std::panic::resume_unwind(Box::new(()));
+    }
+    fn reset(&mut self, _: &mut vfio_device::Context) {}
+}
+
+#[test]
+fn a_device_that_a_message_breaks_is_told_of_and_its_neighbour_served() {
+    let first = made(|| (card(), Box::new(Brittle)));
+    let second = made(|| (card(), Box::new(server::Ram::default())));
+    let server = Server::start_all(vec![first, second]);
+    let id = server.ids[0];
+    let mut user = Client::negotiated(&server.path());
+    assert_eq!(server.event(), (0, Event::ClientCame));
+    let stored = server.ask(move |event_loop| event_loop.write_region(id, 0, 0, &[1]));
+    assert_eq!(stored, None, "there is nobody any more who could say");
+    assert_eq!(server.event(), (0, Event::Faulted));
+    user.is_closed();
+    assert_eq!(hide(&server), None);
+    Client::negotiated(&server.path_of(1)).still_in_step();
+}

@@ -113,3 +113,31 @@ fn a_timer_fires_once_for_each_start_with_nobody_asking() {
     client.write(0, START_TIMER, &[1]);
     becomes(&mut client, TIMER_FIRED, 2);
 }
+
+#[test]
+fn what_a_device_watches_by_a_message_s_doing_is_watched_from_then_on() {
+    let (ours, host) = UnixStream::pair().unwrap();
+    host.set_nonblocking(true).unwrap();
+    let unread = host.try_clone().unwrap();
+    let device = Listening { host, listens: false, received: 0, fired: 0 };
+    let server = Server::start(move || (card(), Box::new(device)));
+    let _client = Client::negotiated(&server.path());
+    let id = server.ids[0];
+    let listens = |on: u8| {
+        let stored = server.ask(move |event_loop| event_loop.write_region(id, 0, LISTEN, &[on]));
+        assert_eq!(stored, Some(Ok(())));
+    };
+    // The client says nothing all the while: nothing else has the loop look.
+    let is_unread = || rustix::io::ioctl_fionread(&unread).unwrap() > 0;
+    for _ in 0..2 {
+        (&ours).write_all(b"a").unwrap();
+        server.is_asleep();
+        assert!(is_unread());
+        listens(1);
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while is_unread() {
+            assert!(Instant::now() < deadline, "nobody reads it");
+        }
+        listens(0);
+    }
+}

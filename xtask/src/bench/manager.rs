@@ -29,7 +29,7 @@ pub struct Made {
 }
 
 /// What a process has at a moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Held {
     /// KiB that are resident, but for memory files.
     pub memory: f64,
