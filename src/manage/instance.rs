@@ -190,7 +190,8 @@ impl Instance {
 
     /// When something is to be done for it.
     pub fn due(&self) -> Option<Instant> {
-        [self.next_round, self.force_at].into_iter().flatten().min()
+        let force_at = self.force_at.filter(|_| self.waited_for);
+        [self.next_round, force_at].into_iter().flatten().min()
     }
 
     /// In the form of `mdevctl list --dumpjson`, and with what there is more.

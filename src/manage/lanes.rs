@@ -19,6 +19,7 @@ struct Lane {
     handle: LoopHandle,
     thread: Option<JoinHandle<()>>,
     devices: usize,
+    news: News,
 }
 
 impl Lanes {
@@ -28,7 +29,8 @@ impl Lanes {
         let mut lanes = Self(Vec::new());
         for number in 0..count {
             let (sender, receiver) = sync_channel(1);
-            let manager = manager.clone();
+            let news = News::new(number, manager.clone());
+            let (told, manager) = (news.clone(), manager.clone());
             let run = move || {
                 // It stays on the thread that it was made on.
                 let mut event_loop = match EventLoop::new(poll) {
@@ -37,11 +39,11 @@ impl Lanes {
                 };
                 event_loop.stay();
                 let _ = sender.send(Ok(event_loop.handle()));
-                serve(number, event_loop, &manager);
+                serve(number, event_loop, &news, &manager);
             };
             let thread = thread::Builder::new().name(format!("loop {number}")).spawn(run)?;
             let handle = receiver.recv().map_err(io::Error::other)??;
-            lanes.0.push(Lane { handle, thread: Some(thread), devices: 0 });
+            lanes.0.push(Lane { handle, thread: Some(thread), devices: 0, news: told });
         }
         Ok(lanes)
     }
@@ -60,6 +62,11 @@ impl Lanes {
         if let Some(lane) = self.0.get_mut(lane) {
             lane.devices -= 1;
         }
+    }
+
+    /// What a loop tells of clients.
+    pub fn news(&self, lane: usize) -> Option<News> {
+        self.0.get(lane).map(|lane| lane.news.clone())
     }
 
     /// Has a loop do something soon.
@@ -83,8 +90,8 @@ impl Drop for Lanes {
     }
 }
 
-fn serve(number: usize, mut event_loop: EventLoop, manager: &Handle) {
-    let (handle, news) = (event_loop.handle(), News::new(number, manager.clone()));
+fn serve(number: usize, mut event_loop: EventLoop, news: &News, manager: &Handle) {
+    let handle = event_loop.handle();
     let run = AssertUnwindSafe(|| {
         event_loop.run(|id, event| match event {
             Event::ClientCame => news.come(id, &handle),

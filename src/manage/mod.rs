@@ -38,6 +38,7 @@ pub use definitions::{Definition, Definitions, dump, uuid};
 pub use handle::Handle;
 use instance::{Instance, Place, Stage, Waiter};
 use lanes::Lanes;
+use news::News;
 pub use own::Own;
 pub use tree::Tree;
 use tree::TypeText;
@@ -242,6 +243,7 @@ impl Manager {
         }
         let (lane, handle) = (self.lanes.take(), self.handle.clone());
         let definition = self.instances.get(&uuid).map(|instance| instance.definition.clone());
+        let news = self.lanes.news(lane);
         self.lanes.post(lane, move |event_loop| {
             let added = event_loop.add(endpoint);
             let known = added.and_then(|id| {
@@ -249,6 +251,8 @@ impl Manager {
                 let known = known.map(|known| known.made_of(definition));
                 known.ok_or(io::ErrorKind::NotFound.into())
             });
+            // What its clients do is heard after that it is there.
+            news.iter().for_each(News::close);
             handle.tell(move |manager| manager.placed(uuid, lane, known, is_new, waiter));
         });
     }
@@ -332,14 +336,9 @@ impl Manager {
         for (_, parent) in self.handle.parents().iter() {
             for kind in parent.types() {
                 let free = parent.available_instances(kind);
-                if self.available.get(kind.name) == Some(&free) {
-                    continue;
+                if self.available.insert(kind.name, free) != Some(free) {
+                    note(self.tree.set_available(kind.name, free));
                 }
-                let written = self.tree.set_available(kind.name, free);
-                if written.is_ok() {
-                    self.available.insert(kind.name, free);
-                }
-                note(written);
             }
         }
     }

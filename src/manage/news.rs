@@ -23,7 +23,7 @@ pub enum Change {
 /// Changes in their order.
 pub type Changes = Vec<(EndpointId, Change)>;
 
-/// Of one loop. There is one message in the manager's queue for it at most, and one in the loop's own.
+/// Of one loop. There is one message in the manager's queue for each of its batches, and one in the loop's own.
 #[derive(Clone)]
 pub struct News {
     lane: usize,
@@ -34,6 +34,8 @@ pub struct News {
 #[derive(Default)]
 struct Waiting {
     changes: Changes,
+    /// A message takes those of its own batch and no later ones.
+    batch: u64,
     /// Devices whose users nobody has seen yet.
     unseen: Vec<EndpointId>,
 }
@@ -71,12 +73,28 @@ impl News {
         let is_first = waiting.changes.is_empty();
         add(&mut waiting.changes, id, change);
         if is_first {
-            let news = self.clone();
+            let (news, batch) = (self.clone(), waiting.batch);
             self.manager.tell(move |manager| {
-                let changes = mem::take(&mut news.lock().changes);
+                let mut waiting = news.lock();
+                if waiting.batch != batch {
+                    return;
+                }
+                let changes = mem::take(&mut waiting.changes);
+                drop(waiting);
                 manager.hear(news.lane, changes);
             });
         }
+    }
+
+    /// Ends a batch: what comes from here on is heard after whatever the manager is told next.
+    pub fn close(&self) {
+        let changes = {
+            let mut waiting = self.lock();
+            waiting.batch += 1;
+            mem::take(&mut waiting.changes)
+        };
+        let lane = self.lane;
+        self.manager.tell(move |manager| manager.hear(lane, changes));
     }
 
     // Held for a moment, by a loop and the manager only.
@@ -88,6 +106,11 @@ impl News {
 /// Where too much waits for a device, a user that has left is left out, with all that would be told of it.
 fn add(waiting: &mut Changes, id: EndpointId, change: Change) {
     let is_its = |(other, _): &&(EndpointId, Change)| *other == id;
+    // Of one that has left by now nothing more is known.
+    let is_late = || waiting.iter().rfind(is_its).is_some_and(|it| it.1 != Change::Came);
+    if matches!(change, Change::Known(_)) && is_late() {
+        return;
+    }
     let came = waiting.iter().rposition(|it| *it == (id, Change::Came));
     match came.filter(|_| change == Change::Left && waiting.iter().filter(is_its).count() > MOST) {
         Some(came) => {

@@ -3,9 +3,10 @@
 //! A directory or a file appears whole or not at all: it is made under [`STAGING`] and renamed. What goes, goes the same
 //! way back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::mem;
 use std::os::unix::fs::{
     DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, symlink,
 };
@@ -40,6 +41,8 @@ pub struct Tree {
     next: u64,
     /// What files are to say that could not be written: there was no room, say.
     owed: BTreeMap<PathBuf, String>,
+    /// Directories that could not be taken away.
+    going: BTreeSet<PathBuf>,
 }
 
 /// Why there is no run directory.
@@ -121,6 +124,7 @@ impl Tree {
             made,
             next: 0,
             owed: BTreeMap::new(),
+            going: BTreeSet::new(),
             root: root.clone(),
         };
         // From here on a failure takes it all away again.
@@ -222,8 +226,9 @@ impl Tree {
     pub fn hide(&mut self, uuid: Uuid, state: &str) -> io::Result<()> {
         let device = self.device(uuid);
         absent(fs::remove_file(device.join("socket")))?;
-        self.discard(&device.join("vfio-dev"))?;
-        self.set_state(uuid, state)
+        let discarded = self.discard(&device.join("vfio-dev"));
+        self.set_state(uuid, state)?;
+        discarded
     }
 
     /// A device that is no more.
@@ -249,6 +254,7 @@ impl Tree {
         fill: impl FnOnce(&Path) -> io::Result<()>,
     ) -> io::Result<()> {
         let path = self.staged();
+        self.going.remove(place);
         let built = private(&path).and_then(|()| fill(&path));
         built.and_then(|()| fs::rename(&path, place)).inspect_err(|_| {
             let _ = fs::remove_dir_all(&path);
@@ -268,19 +274,24 @@ impl Tree {
         written
     }
 
-    /// Writes what could not be written, as far as that goes now. Returns whether all is written.
+    /// Writes what could not be written and takes away what could not go, as far as that goes now. Returns whether all is
+    /// done.
     pub fn settle(&mut self) -> bool {
+        for place in mem::take(&mut self.going) {
+            // What still cannot go is kept for another time.
+            let _ = self.discard(&place);
+        }
         for (place, text) in self.owed.clone() {
             if self.replace(&place, &text).is_err() && self.owed.contains_key(&place) {
                 return false;
             }
         }
-        true
+        self.going.is_empty()
     }
 
     /// Whether there are files that do not say what they are to.
     pub fn owes(&self) -> bool {
-        !self.owed.is_empty()
+        !self.going.is_empty() || !self.owed.is_empty()
     }
 
     fn write(&mut self, place: &Path, text: &str) -> io::Result<()> {
@@ -294,10 +305,14 @@ impl Tree {
     fn discard(&mut self, place: &Path) -> io::Result<()> {
         self.owed.retain(|owed, _| !owed.starts_with(place));
         let path = self.staged();
-        match fs::rename(place, &path) {
-            Ok(()) => fs::remove_dir_all(path),
-            done => absent(done),
+        let (gone, left) = match fs::rename(place, &path) {
+            Ok(()) => (fs::remove_dir_all(&path), path),
+            done => (absent(done), place.into()),
+        };
+        if gone.is_err() {
+            self.going.insert(left);
         }
+        gone
     }
 
     /// Takes away what managers make, and nothing else.

@@ -327,8 +327,18 @@ impl Endpoint {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let greetings = self.clients.iter().filter(|client| !client.connection.is_open());
         let greetings = greetings.map(|client| client.connection.deadline).min();
-        let rests = self.clients.iter().filter_map(|client| client.connection.rests_until()).min();
+        let rests = self.resting().map(|(_, until)| until).min();
         [self.device.next_timer(), self.rests, greetings, rests].into_iter().flatten().min()
+    }
+
+    /// Connections that have their turn again after a moment, and when. As long as a user that has left is not done with
+    /// that is nobody else: who waits for it would be due all the time.
+    fn resting(&self) -> impl Iterator<Item = (u32, Instant)> {
+        let rests =
+            |it: &Client| Some((it.id, it.connection.rests_until()?, it.connection.is_open()));
+        let resting = self.clients.iter().filter_map(rests);
+        let waits = resting.clone().any(|(_, _, is_open)| !is_open) && self.has_departed_user();
+        resting.filter(move |(_, _, is_open)| *is_open || !waits).map(|(id, until, _)| (id, until))
     }
 
     /// Does what is due at `now`, and returns what has happened. Of several connections whose rest is over one has its
@@ -352,8 +362,7 @@ impl Endpoint {
             }
             stays
         });
-        let rested = |client: &&Client| client.connection.rests_until().is_some_and(|it| it <= now);
-        let rested = self.clients.iter().find(rested).map(|client| client.id);
+        let rested = self.resting().find(|(_, until)| *until <= now).map(|(id, _)| id);
         let event = rested.and_then(|id| self.attend(id, registry, scratch));
         self.sync_sources(registry);
         event

@@ -167,3 +167,34 @@ fn the_end_asks_users_to_go_before_they_are_let_go() {
     assert_eq!(asked.load(Ordering::Relaxed), 1);
     user.is_closed();
 }
+
+#[test]
+fn the_first_user_of_a_device_is_heard_of_whatever_waits_to_be_told_of_others() {
+    let running = Running::start();
+    running.create(UUID).unwrap();
+    let (id, news) = running.ask(|manager| {
+        (manager.instances[&UUID].place.as_ref().unwrap().id, manager.lanes.news(0).unwrap())
+    });
+    let (lane_goes_on, lane_rests) = channel::<()>();
+    running.ask(move |manager| {
+        manager.lanes.post(0, move |_| {
+            let _ = lane_rests.recv();
+            // A message about others is on its way to the manager before the new device is.
+            [Change::Came, Change::Left].into_iter().for_each(|change| news.add(id, change));
+        });
+    });
+    let handle = running.handle.clone();
+    let creating = thread::spawn(move || handle.create(OTHER, serial(), true).unwrap());
+    let socket = running.directory.path().join("vfio/devices/vfio1");
+    soon("it can be connected to", || socket.exists());
+    let (manager_goes_on, manager_rests) = channel::<()>();
+    running.handle.tell(move |_| {
+        let _ = manager_rests.recv();
+    });
+    drop(lane_goes_on);
+    let _user = Client::negotiated(&socket);
+    drop(manager_goes_on);
+    creating.join().unwrap();
+    let count = format!("devices/{OTHER}/vfio-dev/vfio1/open_count");
+    soon("it is open", || running.read(&count).as_deref() == Some("1\n"));
+}

@@ -37,14 +37,20 @@ fn a_device_whose_files_cannot_be_written_is_taken_away_again() {
 }
 
 #[test]
-fn how_many_there_can_be_is_said_again_after_it_could_not_be_written() {
+fn how_many_there_can_be_is_right_again_after_it_could_not_be_written() {
     let running = Running::start();
-    let types = running.directory.path().join("mdev_supported_types");
-    fs::rename(types.join("mtty-1"), types.join("away")).unwrap();
     running.create(UUID).unwrap();
-    fs::rename(types.join("away"), types.join("mtty-1")).unwrap();
-    assert_eq!(running.available(), "24\n");
-    // Of another type.
-    running.handle.create(OTHER, Definition::parse("mdpy-vga").unwrap(), true).unwrap();
+    let (staging, away) =
+        (running.directory.path().join(".staging"), running.directory.path().join("away"));
+    // Nothing can be made there, as if there were no room.
+    fs::rename(&staging, &away).unwrap();
+    fs::write(&staging, "").unwrap();
+    let _ = running.remove();
+    assert_eq!(running.available(), "23\n");
+    fs::remove_file(&staging).unwrap();
+    fs::rename(&away, &staging).unwrap();
+    soon("it is written", || running.available() == "24\n");
+    // As many as were said to be when it could be written last.
+    running.create(OTHER).unwrap();
     assert_eq!(running.available(), "23\n");
 }

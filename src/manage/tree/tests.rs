@@ -178,7 +178,7 @@ fn what_an_earlier_manager_left_goes_and_nothing_else() {
     symlink(&outside, root.join("devices/link")).unwrap();
     // It is killed: nothing is dropped but its lock.
     flock(&first.lock.file, FlockOperation::Unlock).unwrap();
-    std::mem::forget(first);
+    mem::forget(first);
 
     let second = Tree::open(root, None).unwrap();
     let there: Vec<_> = listing(root).into_keys().collect();
@@ -346,4 +346,25 @@ fn what_cannot_be_made_or_taken_away_whole_is_left_as_it_was() {
     let before = listing(tree.root());
     full(&mut tree, |tree| tree.remove(UUID).unwrap_err());
     assert_eq!(listing(tree.root()), before);
+}
+
+#[test]
+fn what_could_not_be_taken_away_goes_later() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tree = Tree::open(directory.path(), None).unwrap();
+    tree.add(UUID, "mtty-2", "initialized").unwrap();
+    let device = tree.root().join("devices").join(UUID.to_string());
+    full(&mut tree, |tree| {
+        tree.remove(UUID).unwrap_err();
+        assert!(tree.owes() && !tree.settle());
+    });
+    assert!(device.exists());
+    assert!(tree.owes() && tree.settle() && !tree.owes());
+    assert!(!device.exists());
+    // What has come in its place stays.
+    tree.add(UUID, "mtty-2", "initialized").unwrap();
+    full(&mut tree, |tree| tree.remove(UUID).unwrap_err());
+    fs::remove_dir_all(&device).unwrap();
+    tree.add(UUID, "mtty-2", "initialized").unwrap();
+    assert!(tree.settle() && device.exists());
 }

@@ -6,11 +6,13 @@ use std::time::Duration;
 use vfio_user_server::wire::Command;
 use vfio_user_server::{EndpointId, Fault};
 
-use crate::client::{Client, access, command, count, eventfd};
+use crate::client::{
+    Client, NO_REPLY, QEMU_CAPABILITIES, access, command, count, errno, eventfd, message, version,
+};
 use crate::irqs;
 use crate::irqs::{EVENTFD, INTX, MSIX, NONE, TRIGGER, UNMASK};
-use crate::read;
 use crate::server::Server;
+use crate::{faulty, read};
 
 const EIO: u32 = 5;
 
@@ -102,4 +104,22 @@ fn an_interrupt_that_sticks_comes_to_rest() {
         count(&irq);
         assert_eq!(again(&mut client), 0, "index {index}");
     }
+}
+
+#[test]
+fn who_is_told_late_that_the_device_is_in_use_does_not_hold_up_a_user_that_leaves_meanwhile() {
+    let (server, path) = faulty(&["delay,ms=50,command=version,count=always"]);
+    let mut user = Client::negotiated(&path);
+    let mut second = Client::connect(&path);
+    second.send(command::VERSION, 0, &version(0, 0, QEMU_CAPABILITIES), &[]);
+    // By then its turn has been.
+    (0..3).for_each(|_| server.ask(|_| ()));
+    // When the loop goes on the second is to be told, and the first has left with much unread.
+    server.handle.post(|_| std::thread::sleep(Duration::from_millis(200)));
+    let write = message(9, command::REGION_WRITE, NO_REPLY, &access(0, 0, 4, &[1; 4]));
+    user.send_raw(&write.repeat(2000));
+    drop(user);
+    assert_eq!(second.receive().unwrap().error, errno::EBUSY);
+    drop(second);
+    Client::negotiated(&path).still_in_step();
 }
