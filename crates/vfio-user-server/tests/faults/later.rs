@@ -4,15 +4,15 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use vfio_user_server::wire::Command;
-use vfio_user_server::{EndpointId, Fault};
+use vfio_user_server::{EndpointId, EventLoop, Fault};
 
 use crate::client::{
     Client, NO_REPLY, QEMU_CAPABILITIES, access, command, count, errno, eventfd, message, version,
 };
 use crate::irqs;
 use crate::irqs::{EVENTFD, INTX, MSIX, NONE, TRIGGER, UNMASK};
+use crate::read;
 use crate::server::Server;
-use crate::{faulty, read};
 
 const EIO: u32 = 5;
 
@@ -108,12 +108,15 @@ fn an_interrupt_that_sticks_comes_to_rest() {
 
 #[test]
 fn who_is_told_late_that_the_device_is_in_use_does_not_hold_up_a_user_that_leaves_meanwhile() {
-    let (server, path) = faulty(&["delay,ms=50,command=version,count=always"]);
-    let mut user = Client::negotiated(&path);
-    let mut second = Client::connect(&path);
+    let (server, mut user) = served();
+    let id = server.ids[0];
+    assert!(give(&server, id, &["delay,ms=50,command=version"]));
+    let mut second = Client::connect(&server.path());
     second.send(command::VERSION, 0, &version(0, 0, QEMU_CAPABILITIES), &[]);
-    // By then its turn has been.
-    (0..3).for_each(|_| server.ask(|_| ()));
+    let versions = move |event_loop: &mut EventLoop| {
+        event_loop.get(id).unwrap().stats().messages(Command::Version)
+    };
+    while server.ask(versions) < 2 {}
     // When the loop goes on the second is to be told, and the first has left with much unread.
     server.handle.post(|_| std::thread::sleep(Duration::from_millis(200)));
     let write = message(9, command::REGION_WRITE, NO_REPLY, &access(0, 0, 4, &[1; 4]));
@@ -121,5 +124,5 @@ fn who_is_told_late_that_the_device_is_in_use_does_not_hold_up_a_user_that_leave
     drop(user);
     assert_eq!(second.receive().unwrap().error, errno::EBUSY);
     drop(second);
-    Client::negotiated(&path).still_in_step();
+    Client::negotiated(&server.path()).still_in_step();
 }
