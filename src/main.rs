@@ -6,6 +6,8 @@ mod commands;
 mod control;
 mod device_spec;
 mod errors;
+#[cfg(test)]
+mod idle;
 mod inherited;
 mod logging;
 mod manage;

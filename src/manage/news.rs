@@ -125,30 +125,21 @@ fn add(waiting: &mut Changes, id: EndpointId, change: Change) {
 mod tests {
     use std::time::Duration;
 
-    use vfio_device::{BarKind, Context, Description, Region, Vfio, VfioDevice};
+    use vfio_device::Vfio;
     use vfio_user_server::Listener;
 
     use super::*;
+    use crate::idle;
     use crate::manage::{Allowed, channels};
     use crate::parents::{Parents, Pools};
-
-    struct Idle;
-
-    impl VfioDevice for Idle {
-        fn region_read(&mut self, _: u32, _: u64, _: &mut [u8], _: &mut Context) {}
-        fn region_write(&mut self, _: u32, _: u64, _: &[u8], _: &mut Context) {}
-        fn reset(&mut self, _: &mut Context) {}
-    }
 
     /// Names of endpoints can be had of a loop only.
     fn ids() -> [EndpointId; 2] {
         let directory = tempfile::tempdir().unwrap();
         let mut event_loop = EventLoop::new(Duration::ZERO).unwrap();
         ["one", "two"].map(|name| {
-            let what = Description::pci(1, 1).bar(0, BarKind::Memory32, Region::trapped(16));
-            let device = Vfio::new().alloc(|_| Ok((what, Box::new(Idle)))).unwrap();
             let listener = Listener::bind(&directory.path().join(name)).unwrap();
-            event_loop.add(Endpoint::new(device, listener)).unwrap()
+            event_loop.add(Endpoint::new(idle::device(&Vfio::new()), listener)).unwrap()
         })
     }
 

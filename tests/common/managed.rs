@@ -18,6 +18,18 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const ONE: &str = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001";
 pub const TWO: &str = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1002";
 
+/// All types, in the order of `types`.
+pub const TYPES: [&str; 8] = [
+    "mtty-1",
+    "mtty-2",
+    "mdpy-vga",
+    "mdpy-xga",
+    "mdpy-hd",
+    "mbochs-small",
+    "mbochs-medium",
+    "mbochs-large",
+];
+
 /// What a command had to say.
 #[derive(Debug)]
 pub struct Said {
@@ -241,6 +253,13 @@ impl Managed {
     /// How many files the manager has open.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// KiB of it that are in memory.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// Its mappings, one a line.

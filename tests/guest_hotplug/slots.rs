@@ -1,19 +1,8 @@
 //! What a guest must have for a device to find room in it.
 
 use crate::guest::Plugged;
-use crate::managed::{Made, Managed};
+use crate::managed::{Made, Managed, TYPES};
 use crate::pasted::{RUNNING_GUEST, section};
-
-const TYPES: [&str; 8] = [
-    "mtty-1",
-    "mtty-2",
-    "mdpy-vga",
-    "mdpy-xga",
-    "mdpy-hd",
-    "mbochs-small",
-    "mbochs-medium",
-    "mbochs-large",
-];
 
 /// The page's table: each type, and the MiB that its slot reserves.
 fn reserves() -> Vec<(String, u32)> {

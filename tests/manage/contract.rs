@@ -12,22 +12,12 @@ use std::process::{Command, Stdio};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use serde_json::Value;
 
-use crate::managed::{Managed, ONE, TWO, end, soon};
+use crate::managed::{Managed, ONE, TWO, TYPES, end, soon};
 use crate::vfio::{Client, command, errno, version};
 
 /// What there is of each type still, in the order of `types`.
 fn all_available(managed: &Managed) -> [u32; 8] {
-    [
-        "mtty-1",
-        "mtty-2",
-        "mdpy-vga",
-        "mdpy-xga",
-        "mdpy-hd",
-        "mbochs-small",
-        "mbochs-medium",
-        "mbochs-large",
-    ]
-    .map(|kind| managed.available(kind))
+    TYPES.map(|kind| managed.available(kind))
 }
 
 fn entries(directory: &Path) -> usize {

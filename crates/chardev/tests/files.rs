@@ -157,14 +157,7 @@ fn a_fifo_that_is_read_slowly_stops_the_stream() {
     let all = Random(9).bytes(400_000);
     port.send(&all);
     assert!(!port.output.is_empty());
-    let mut found: Vec<u8> = Vec::new();
-    port.until("all", |_| {
-        let mut bytes = [0; 9999];
-        let count = reader.read(&mut bytes).unwrap_or(0);
-        found.extend(&bytes[..count]);
-        found.len() == all.len()
-    });
-    assert!(found == all);
+    read_to(&all, Vec::new(), &mut reader, &mut port);
 }
 
 #[test]
@@ -243,6 +236,17 @@ fn a_log_without_room_counts_and_holds_nothing_up() {
     assert_eq!((port.output.len(), port.chardev.log_lost()), (0, 2000));
 }
 
+/// Reads on behind `found` until it is all that was sent.
+fn read_to(all: &[u8], mut found: Vec<u8>, reader: &mut File, port: &mut Port) {
+    port.until("all", |_| {
+        let mut bytes = [0; 9999];
+        let count = reader.read(&mut bytes).unwrap_or(0);
+        found.extend(&bytes[..count]);
+        found.len() == all.len()
+    });
+    assert!(found == all);
+}
+
 /// A port whose log is a FIFO, and the end at which that is read, without waiting.
 fn logging_into_a_fifo(directory: &Path) -> (Port, File) {
     let path = directory.join("log");
@@ -288,13 +292,7 @@ fn a_log_that_is_read_now_and_then_is_in_order() {
     }
     assert_eq!(port.chardev.log_lost(), 0);
     // What was held when the guest said its last.
-    port.until("all", |_| {
-        let mut bytes = [0; 9999];
-        let count = reader.read(&mut bytes).unwrap_or(0);
-        found.extend(&bytes[..count]);
-        found.len() == all.len()
-    });
-    assert!(found == all);
+    read_to(&all, found, &mut reader, &mut port);
 }
 
 #[test]

@@ -112,18 +112,11 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use vfio_device::{BarKind, Context, Description, Region, Vfio, VfioDevice};
+    use vfio_device::Vfio;
     use vfio_user_server::EventLoop;
 
     use super::*;
-
-    struct Idle;
-
-    impl VfioDevice for Idle {
-        fn region_read(&mut self, _: u32, _: u64, _: &mut [u8], _: &mut Context) {}
-        fn region_write(&mut self, _: u32, _: u64, _: &[u8], _: &mut Context) {}
-        fn reset(&mut self, _: &mut Context) {}
-    }
+    use crate::idle;
 
     #[test]
     fn a_device_that_has_gone_is_left_out_of_all_and_refused_by_name() {
@@ -133,12 +126,9 @@ mod tests {
             let mut event_loop = EventLoop::new(Duration::ZERO).unwrap();
             let (mut clients, mut known) = (Vec::new(), Vec::new());
             for _ in 0..3 {
-                let what = Description::pci(1, 1).bar(0, BarKind::Memory32, Region::trapped(16));
-                let mut device = vfio.alloc(|_| Ok((what, Box::new(Idle)))).unwrap();
-                device.register().unwrap();
                 let (ours, theirs) = UnixStream::pair().unwrap();
                 clients.push(ours);
-                let id = event_loop.add(Endpoint::connected(device, theirs)).unwrap();
+                let id = event_loop.add(Endpoint::connected(idle::device(&vfio), theirs)).unwrap();
                 known.extend(Known::new(&event_loop, id, None, Vec::new()));
             }
             drop(event_loop.remove(known[1].id));
