@@ -11,8 +11,6 @@ use crate::serial::{Bell, Ringer, Woken};
 
 /// Events that wait for one listener at most.
 const MOST: usize = 1024;
-/// A wait is done again after so long; it says nothing.
-const ROUND: Duration = Duration::from_secs(3600);
 
 /// Tells. There may be nobody to tell.
 #[derive(Debug, Default)]
@@ -108,7 +106,7 @@ impl Listening {
                     queue.ringer = Some(self.bell.ringer());
                 }
             }
-            if self.bell.wait(client.as_fd(), ROUND) == Woken::Left {
+            if self.bell.wait(client.as_fd(), Duration::MAX) == Woken::Left {
                 return Heard::Left;
             }
         }

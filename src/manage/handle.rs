@@ -19,10 +19,8 @@ use crate::commands::types;
 use crate::control::Failure;
 use crate::device_spec::DeviceSpec;
 use crate::parents::Parents;
-use crate::serial::{Bell, Woken, has_left};
+use crate::serial::{Bell, has_left};
 
-/// A wait is done again after so long; it says nothing.
-const ROUND: Duration = Duration::from_secs(3600);
 /// How soon somebody who waits without a bell is seen to have left.
 const SHORT_ROUND: Duration = Duration::from_millis(100);
 
@@ -170,7 +168,7 @@ impl Handle {
             }
             return Err(ending());
         };
-        while bell.wait(client.as_fd(), ROUND) == Woken::Late {}
+        bell.wait(client.as_fd(), Duration::MAX);
         // Of a client that has left nobody reads it.
         answer.try_recv().map_err(|_| ending())?
     }

@@ -41,7 +41,7 @@ impl Bell {
         let begun = Instant::now();
         loop {
             let left = most.saturating_sub(begun.elapsed());
-            // A day at most, so it fits.
+            // What does not fit is no limit: `Duration::MAX` is for those who have none.
             let pause = Timespec::try_from(left).ok();
             let mut ends = [
                 PollFd::new(&*self.0, PollFlags::IN),
