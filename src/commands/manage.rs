@@ -112,7 +112,7 @@ fn place_of(socket: &UnixListener) -> Option<PathBuf> {
     place.symlink_metadata().is_ok().then_some(place)
 }
 
-/// A device takes about ten descriptors, and the usual limit is 1024.
+/// A device with a client takes four descriptors, a back end and its peer more, and the usual limit is 1024.
 fn raise_limit() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
