@@ -13,6 +13,7 @@ mod logging;
 mod manage;
 mod monitor;
 mod notify;
+mod order;
 mod parents;
 mod peers;
 mod serial;

@@ -2,8 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,13 +12,14 @@ use vfio_user_server::{Endpoint, EndpointId, Event, EventLoop, LoopHandle};
 use super::events::Events;
 use super::reply::Failure;
 use crate::manage::{Definition, Handle};
+use crate::order::order;
 use crate::serial::Port;
 
 /// How long the loop may take to answer. It answers between two accesses of a guest.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A device on a loop, by what does not change. A reference to it would keep it from being released.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Known {
     pub event_loop: LoopHandle,
     pub id: EndpointId,
@@ -30,9 +30,9 @@ pub struct Known {
     /// How to reach its serial ports, if it has any.
     pub ports: Vec<Port>,
     /// What it is made of, as it was changed last.
-    definition: Arc<Mutex<Option<Definition>>>,
+    definition: Mutex<Option<Definition>>,
     /// Held by who is about to change it.
-    changing: Arc<Mutex<()>>,
+    changing: Mutex<()>,
 }
 
 impl Known {
@@ -47,13 +47,13 @@ impl Known {
         let mdev = object.mdev();
         let (kind, uuid) = (mdev.map(|mdev| mdev.kind().name), mdev.map(|mdev| mdev.uuid()));
         let (event_loop, node) = (event_loop.handle(), object.name().into());
-        let (definition, changing) = (Arc::default(), Arc::default());
+        let (definition, changing) = (Mutex::default(), Mutex::default());
         Some(Self { event_loop, id, node, kind, uuid, socket, ports, definition, changing })
     }
 
     /// The same, made of this.
     pub fn made_of(self, definition: Option<Definition>) -> Self {
-        Self { definition: Arc::new(Mutex::new(definition)), ..self }
+        Self { definition: Mutex::new(definition), ..self }
     }
 
     /// What it is made of.
@@ -217,27 +217,13 @@ impl Devices {
         what: impl FnOnce(&mut EventLoop, EndpointId) -> Option<T> + Send + 'static,
     ) -> Result<T, Failure> {
         let id = device.id;
-        let (sender, receiver) = sync_channel(1);
-        // By the loop, which does it, or by us, who do not wait any longer: whoever is first.
-        let taken = Arc::new(AtomicBool::new(false));
-        let ours = Arc::clone(&taken);
-        device.event_loop.post(move |event_loop| {
-            if taken.swap(true, Ordering::AcqRel) {
-                return;
-            }
-            // What a device is asked here can panic, and its neighbours have no part in that.
-            let ask = AssertUnwindSafe(|| what(event_loop, id));
-            let _ = sender.try_send(catch_unwind(ask).map_err(|_| ()));
+        // What a device is asked here can panic, and its neighbours have no part in that.
+        let (order, awaited) = order(move |event_loop: &mut EventLoop| {
+            catch_unwind(AssertUnwindSafe(|| what(event_loop, id))).map_err(|_| ())
         });
+        device.event_loop.post(order);
         let (node, patience) = (&device.node, self.patience);
-        let answer = match receiver.recv_timeout(patience) {
-            // It is at it.
-            Err(RecvTimeoutError::Timeout) if ours.swap(true, Ordering::AcqRel) => {
-                receiver.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            }
-            answer => answer,
-        };
-        match answer {
+        match awaited.within(patience) {
             Ok(Ok(Some(answer))) => Ok(answer),
             Ok(Ok(None)) => {
                 Err(Failure::new(Errno::NODEV, format!("{node} is not served any more")))

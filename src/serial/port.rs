@@ -1,7 +1,6 @@
 //! How other threads reach a wire.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +10,7 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::exchange::Change;
 use super::wire::Wire;
+use crate::order::order;
 
 /// How long a wire may take to answer. It answers between two accesses of a guest.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -73,30 +73,17 @@ impl Port {
         &self,
         what: impl FnOnce(&mut Wire) -> T + Send + 'static,
     ) -> Result<T, Unheard> {
-        let (sender, receiver) = sync_channel(1);
-        // By the wire, which does it, or by us, who do not wait any longer: whoever is first.
-        let taken = Arc::new(AtomicBool::new(false));
-        let ours = Arc::clone(&taken);
-        let order = Box::new(move |wire: &mut Wire| {
-            if !taken.swap(true, Ordering::AcqRel) {
-                let _ = sender.try_send(what(wire));
-            }
-        });
-        self.orders.try_send(order).map_err(|error| match error {
+        let (order, awaited) = order(what);
+        self.orders.try_send(Box::new(order)).map_err(|error| match error {
             TrySendError::Disconnected(_) => Unheard::Gone,
             // It has not come to those that wait either.
             TrySendError::Full(_) => Unheard::Late(PATIENCE),
         })?;
         self.wake();
-        match receiver.recv_timeout(PATIENCE) {
-            Ok(answer) => Ok(answer),
-            Err(RecvTimeoutError::Disconnected) => Err(Unheard::Gone),
-            Err(RecvTimeoutError::Timeout) if !ours.swap(true, Ordering::AcqRel) => {
-                Err(Unheard::Late(PATIENCE))
-            }
-            // It is at it.
-            Err(RecvTimeoutError::Timeout) => receiver.recv().map_err(|_| Unheard::Gone),
-        }
+        awaited.within(PATIENCE).map_err(|error| match error {
+            RecvTimeoutError::Disconnected => Unheard::Gone,
+            RecvTimeoutError::Timeout => Unheard::Late(PATIENCE),
+        })
     }
 }
 
