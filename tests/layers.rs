@@ -8,7 +8,8 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Our crates, and of ours what each may use.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 10] = [
+    ("bench-peers", &["mbochs", "mtty", "vfio-device", "vfio-user-server"]),
     ("chardev", &[]),
     ("vfio-device", &[]),
     ("vfio-user-server", &["vfio-device"]),
