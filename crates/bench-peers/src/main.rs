@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | 0 | 4 KiB, trapped | [`small::SCRATCH`] holds what is stored; a store to [`small::FIRE`] fires vector 0 of MSI |
 //! | | | the first store to [`small::ALLOCATIONS`] begins to count those of this thread, a load of 8 bytes says how many |
+//! | | | a load of [`small::RECEIVES`] says how often `recvmsg` has been called |
 //! | 1 | 64 KiB, trapped | reads as what was stored |
 //! | 2 | 64 KiB, one area to map | |
 
@@ -14,6 +15,7 @@
 mod counting;
 mod echo;
 mod ours;
+mod receives;
 mod rust_vmm;
 mod small;
 

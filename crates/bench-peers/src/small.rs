@@ -1,6 +1,6 @@
 //! The device that all of them serve: what its regions hold.
 
-use crate::counting;
+use crate::{counting, receives};
 
 /// Bytes of region 0.
 pub const REGISTERS: u64 = 4 << 10;
@@ -11,6 +11,7 @@ pub const MEMORY: u64 = 64 << 10;
 pub const SCRATCH: u64 = 0x0;
 pub const FIRE: u64 = 0x4;
 pub const ALLOCATIONS: u64 = 0x8;
+pub const RECEIVES: u64 = 0x10;
 
 /// What is behind the trapped regions.
 pub struct Small {
@@ -28,6 +29,7 @@ impl Small {
         match (region, offset) {
             (0, SCRATCH) => copy(data, &self.scratch.to_le_bytes()),
             (0, ALLOCATIONS) => copy(data, &counting::allocations().to_le_bytes()),
+            (0, RECEIVES) => copy(data, &receives::receives().to_le_bytes()),
             (1, _) => copy(data, self.memory.get(offset as usize..).unwrap_or_default()),
             _ => (),
         }
