@@ -137,6 +137,11 @@ impl Connection {
         self.session.is_open()
     }
 
+    /// Whether it is to be attended to when something comes in, and at no time before.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.is_open() && self.rest == Rest::No
+    }
+
     /// Whether it is to be turned away.
     pub(crate) fn is_stranger(&self) -> bool {
         self.session.is_strange()
