@@ -102,8 +102,11 @@ impl Fds {
     }
 
     /// Closes all.
+    #[inline]
     pub fn clear(&mut self) {
-        self.held.clear();
+        if !self.is_empty() {
+            self.held.clear();
+        }
     }
 
     /// Takes all, first ones first. Those that the iterator has not yielded when it is dropped are closed.
