@@ -1,7 +1,9 @@
 //! One client's socket: whole messages out of the stream, answers into it, never waiting.
 
+mod sending;
+
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
@@ -9,6 +11,7 @@ use std::time::Instant;
 use rustix::net::{Shutdown, shutdown};
 use vfio_device::Device;
 
+use crate::conduct::Conduct;
 use crate::fault::{Effect, Faults};
 use crate::refusal::Refusal;
 use crate::scratch::Scratch;
@@ -27,6 +30,7 @@ const KEEP: usize = 128 << 10;
 pub(crate) struct Watch<'a> {
     pub(crate) faults: Option<&'a mut Faults>,
     pub(crate) stats: &'a mut Stats,
+    pub(crate) conduct: &'a mut Conduct,
 }
 
 /// What is to become of a connection after it has been attended to.
@@ -74,6 +78,9 @@ pub(crate) struct Connection {
     /// The device is not to be called any more.
     failed: bool,
     rest: Rest,
+    /// Messages that were handled, and of those refused.
+    pub(crate) handled: u64,
+    pub(crate) refused: u64,
     /// Until when the client has to have said `VERSION`.
     pub(crate) deadline: Instant,
     /// The process that connected; `None` if it cannot be seen from here.
@@ -126,6 +133,8 @@ impl Connection {
             ending: false,
             failed: false,
             rest: Rest::No,
+            handled: 0,
+            refused: 0,
             deadline,
             pid: peer.pid,
             label: format!("client {id}{pid}"),
@@ -170,6 +179,21 @@ impl Connection {
         }
     }
 
+    /// Whether there is part of a message.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.start != self.end
+    }
+
+    /// What the client is waited for, for the log.
+    pub(crate) fn awaited(&self) -> String {
+        let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
+        if !self.outbox.is_empty() {
+            return "takes no answers: nothing it says is read until it does".into();
+        }
+        let size = Header::decode(waiting).map_or(Header::SIZE as u32, |(it, _)| it.msg_size);
+        format!("has said {} of a message's {size} bytes, and not the rest", waiting.len())
+    }
+
     /// When the connection is to be attended to next, whatever the client does.
     pub(crate) fn rests_until(&self) -> Option<Instant> {
         if let Rest::Until(time) = self.rest { Some(time) } else { None }
@@ -181,7 +205,8 @@ impl Connection {
     pub(crate) fn fail(&mut self, device: &mut Device, scratch: &mut Scratch) {
         self.failed = true;
         // Nobody can ask for the counts any more.
-        let watch = &mut Watch { faults: None, stats: &mut Stats::default() };
+        let (stats, conduct) = (&mut Stats::default(), &mut Conduct::default());
+        let watch = &mut Watch { faults: None, stats, conduct };
         let result =
             shutdown(&self.socket, Shutdown::Read).map_err(io::Error::from).and_then(|()| {
                 // An outbox that is not empty comes before what is in the inbox.
@@ -250,7 +275,7 @@ impl Connection {
             let Some((header, _)) = Header::decode(waiting) else { break };
             if let Err(refusal) = check_size(header.msg_size) {
                 let buffer = &mut scratch.answer;
-                flow = self.answer(device, &header, Err(refusal), None, buffer, watch.stats)?;
+                flow = self.answer(device, &header, Err(refusal), None, buffer, watch)?;
                 break;
             }
             let size = header.msg_size as usize;
@@ -277,8 +302,9 @@ impl Connection {
             };
             fds.clear();
             self.start += size;
+            self.handled += 1;
             let buffer = &mut scratch.answer;
-            flow = self.answer(device, &header, result, effect, buffer, watch.stats)?;
+            flow = self.answer(device, &header, result, effect, buffer, watch)?;
             if watch.faults.is_some() {
                 device.repeat_stuck_irqs();
             }
@@ -332,7 +358,7 @@ impl Connection {
         result: Result<Answer, Refusal>,
         effect: Option<Effect>,
         buffer: &mut [u8],
-        stats: &mut Stats,
+        watch: &mut Watch<'_>,
     ) -> io::Result<Flow> {
         let (mut reply, mut answer, mut ends) = match result {
             Ok(answer) => (
@@ -341,16 +367,13 @@ impl Connection {
                 false,
             ),
             Err(refusal) => {
-                stats.refused += 1;
+                watch.stats.refused += 1;
                 if let Refusal::NotOpened { errno } = refusal {
-                    stats.not_opened = Some(vfio_device::Errno::from_raw_os_error(errno));
+                    watch.stats.not_opened = Some(vfio_device::Errno::from_raw_os_error(errno));
                 }
-                log::debug!(
-                    "{}: {}: refused command {}: {refusal}",
-                    device.object(),
-                    self.label,
-                    header.command
-                );
+                let (client, before) = (&self.label, self.refused);
+                watch.conduct.refused(device.object(), client, before, header.command, &refusal);
+                self.refused += 1;
                 (
                     header.refuse(&refusal),
                     Answer { body: 0, region_fd: None },
@@ -373,7 +396,7 @@ impl Connection {
             if matches!(effect, Some(Effect::Delay(_) | Effect::Stall)) {
                 self.keep(bytes, fd)?;
             } else if !bytes.is_empty() {
-                self.send(bytes, fd, stats)?;
+                self.send(bytes, fd, watch.stats)?;
             }
         }
         match effect {
@@ -389,50 +412,6 @@ impl Connection {
         let blocked = !self.outbox.is_empty();
         self.ending = ends;
         if ends && !blocked { Ok(Flow::Ends) } else { Ok(Flow::Goes { blocked }) }
-    }
-
-    /// Sends, and keeps what the socket does not take.
-    fn send(
-        &mut self,
-        bytes: &[u8],
-        fd: Option<BorrowedFd<'_>>,
-        stats: &mut Stats,
-    ) -> io::Result<()> {
-        let sent = match transport::send(&self.socket, &[IoSlice::new(bytes)], fd.as_slice()) {
-            Ok(sent) => sent,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
-        };
-        stats.sent += sent as u64;
-        if sent < bytes.len() {
-            // Descriptors go with the first byte.
-            self.keep(bytes.get(sent..).unwrap_or_default(), fd.filter(|_| sent == 0))?;
-        }
-        Ok(())
-    }
-
-    fn keep(&mut self, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        self.outbox.extend_from_slice(bytes);
-        self.outbox_fd = fd.map(|fd| fd.try_clone_to_owned()).transpose()?;
-        Ok(())
-    }
-
-    /// Goes on sending what is in the outbox; `true` if all of it is out.
-    fn flush(&mut self, stats: &mut Stats) -> io::Result<bool> {
-        let fd = self.outbox_fd.as_ref().map(AsFd::as_fd);
-        match transport::send(&self.socket, &[IoSlice::new(&self.outbox)], fd.as_slice()) {
-            Ok(sent) => {
-                stats.sent += sent as u64;
-                self.outbox.drain(..sent);
-                self.outbox_fd = None;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
-            Err(error) => return Err(error),
-        }
-        if self.outbox.is_empty() {
-            self.outbox = Vec::new();
-        }
-        Ok(self.outbox.is_empty())
     }
 }
 
