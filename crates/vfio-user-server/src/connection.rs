@@ -11,6 +11,7 @@ use std::time::Instant;
 use rustix::net::{Shutdown, shutdown};
 use vfio_device::Device;
 
+use crate::conduct::Conduct;
 use crate::fault::{Effect, Faults};
 use crate::refusal::Refusal;
 use crate::scratch::Scratch;
@@ -29,6 +30,7 @@ const KEEP: usize = 128 << 10;
 pub(crate) struct Watch<'a> {
     pub(crate) faults: Option<&'a mut Faults>,
     pub(crate) stats: &'a mut Stats,
+    pub(crate) conduct: &'a mut Conduct,
 }
 
 /// What is to become of a connection after it has been attended to.
@@ -98,6 +100,9 @@ pub(crate) struct Connection {
     /// The device is not to be called any more.
     failed: bool,
     rest: Rest,
+    /// Messages that were handled, and of those refused.
+    pub(crate) handled: u64,
+    pub(crate) refused: u64,
     /// Until when the client has to have said `VERSION`.
     pub(crate) deadline: Instant,
     /// The process that connected; `None` if it cannot be seen from here.
@@ -148,6 +153,8 @@ impl Connection {
             ending: false,
             failed: false,
             rest: Rest::No,
+            handled: 0,
+            refused: 0,
             deadline,
             pid: peer.pid,
             label: format!("client {id}{pid}"),
@@ -197,6 +204,21 @@ impl Connection {
         }
     }
 
+    /// Whether there is part of a message.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.start != self.end
+    }
+
+    /// What the client is waited for, for the log.
+    pub(crate) fn awaited(&self) -> String {
+        let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
+        if !self.outbox.is_empty() {
+            return "takes no answers: nothing it says is read until it does".into();
+        }
+        let size = Header::decode(waiting).map_or(Header::SIZE as u32, |(it, _)| it.msg_size);
+        format!("has said {} of a message's {size} bytes, and not the rest", waiting.len())
+    }
+
     /// When the connection is to be attended to next, whatever the client does.
     pub(crate) fn rests_until(&self) -> Option<Instant> {
         if let Rest::Until(time) = self.rest { Some(time) } else { None }
@@ -208,7 +230,8 @@ impl Connection {
     pub(crate) fn fail(&mut self, device: &mut Device, scratch: &mut Scratch) {
         self.failed = true;
         // Nobody can ask for the counts any more.
-        let watch = &mut Watch { faults: None, stats: &mut Stats::default() };
+        let (stats, conduct) = (&mut Stats::default(), &mut Conduct::default());
+        let watch = &mut Watch { faults: None, stats, conduct };
         let result =
             shutdown(&self.socket, Shutdown::Read).map_err(io::Error::from).and_then(|()| {
                 // An outbox that is not empty comes before what is in the inbox.
@@ -276,7 +299,7 @@ impl Connection {
             let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
             let Some((header, _)) = Header::decode(waiting) else { break };
             if let Err(refusal) = check_size(header.msg_size) {
-                flow = self.answer(device, &header, Err(refusal), None, scratch, watch.stats)?;
+                flow = self.answer(device, &header, Err(refusal), None, scratch, watch)?;
                 break;
             }
             let size = header.msg_size as usize;
@@ -305,11 +328,10 @@ impl Connection {
             };
             fds.clear();
             self.start += size;
+            self.handled += 1;
             flow = match (result, effect) {
                 (Ok(answer), None) => self.reply(device, &header, answer, scratch, watch.stats)?,
-                (result, _) => {
-                    self.answer(device, &header, result, effect, scratch, watch.stats)?
-                }
+                (result, _) => self.answer(device, &header, result, effect, scratch, watch)?,
             };
             if watch.faults.is_some() {
                 device.repeat_stuck_irqs();

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use vfio_device::{Device, Errno};
 
-use super::{Connection, Flow, Rest};
+use super::{Connection, Flow, Rest, Watch};
 use crate::fault::Effect;
 use crate::refusal::Refusal;
 use crate::scratch::Scratch;
@@ -44,7 +44,7 @@ impl Connection {
         result: Result<Answer, Refusal>,
         effect: Option<Effect>,
         scratch: &mut Scratch,
-        stats: &mut Stats,
+        watch: &mut Watch<'_>,
     ) -> io::Result<Flow> {
         let (mut reply, mut answer, mut ends) = match result {
             Ok(answer) => (
@@ -53,16 +53,13 @@ impl Connection {
                 false,
             ),
             Err(refusal) => {
-                stats.refused += 1;
+                watch.stats.refused += 1;
                 if let Refusal::NotOpened { errno } = refusal {
-                    stats.not_opened = Some(Errno::from_raw_os_error(errno));
+                    watch.stats.not_opened = Some(Errno::from_raw_os_error(errno));
                 }
-                log::debug!(
-                    "{}: {}: refused command {}: {refusal}",
-                    device.object(),
-                    self.label,
-                    header.command
-                );
+                let (client, before) = (&self.label, self.refused);
+                watch.conduct.refused(device.object(), client, before, header.command, &refusal);
+                self.refused += 1;
                 (
                     header.refuse(&refusal),
                     Answer { body: 0, region_fd: None },
@@ -84,7 +81,7 @@ impl Connection {
             if matches!(effect, Some(Effect::Delay(_) | Effect::Stall)) {
                 self.keep(bytes, fd)?;
             } else if !bytes.is_empty() {
-                self.send(bytes, fd, stats)?;
+                self.send(bytes, fd, watch.stats)?;
             }
         }
         match effect {
