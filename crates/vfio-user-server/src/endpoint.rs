@@ -13,6 +13,7 @@ use rustix::event::epoll::{self, EventFlags};
 use vfio_device::{Device, DeviceRef, Errno, Interest, SourceId};
 
 use crate::connection::{Connection, Flow, Watch};
+use crate::deadlines::earlier;
 use crate::fault::{Fault, Faults};
 use crate::listener::Listener;
 use crate::log_limit::LogLimit;
@@ -202,8 +203,7 @@ impl Endpoint {
 
     fn attend(&mut self, id: u32, registry: Registry<'_>, scratch: &mut Scratch) -> Option<Event> {
         let position = self.clients.iter().position(|client| client.id == id)?;
-        let client = self.clients.get_mut(position)?;
-        let was_open = client.connection.is_open();
+        let was_open = self.clients.get(position)?.connection.is_open();
         if !was_open && self.has_departed_user() {
             return None;
         }
@@ -325,10 +325,14 @@ impl Endpoint {
 
     /// When [`run_timers`](Self::run_timers) is to be called next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
+        let timers = earlier(self.device.next_timer(), self.rests);
+        if self.clients.iter().all(|client| client.connection.is_at_work()) {
+            return timers;
+        }
         let greetings = self.clients.iter().filter(|client| !client.connection.is_open());
         let greetings = greetings.map(|client| client.connection.deadline).min();
         let rests = self.resting().map(|(_, until)| until).min();
-        [self.device.next_timer(), self.rests, greetings, rests].into_iter().flatten().min()
+        earlier(timers, earlier(greetings, rests))
     }
 
     /// Connections that have their turn again after a moment, and when. As long as a user that has left is not done with
