@@ -42,14 +42,18 @@ pub fn start(level: Option<LevelFilter>, quiet: bool, confined: bool) {
         writeln!(out, "{time} {:<5} {}", record.level(), record.args())
     });
     let (sender, receiver) = sync_channel(WAITING);
+    let (done, begun) = sync_channel(1);
     let write = move || {
         if confined {
             // A kernel that cannot is told of where the sandbox is.
             sandbox::give_up_files();
         }
+        let _ = done.send(());
         write_out(&receiver);
     };
     if thread::Builder::new().name("log".into()).spawn(write).is_ok() {
+        // The calls by which it gives them up are among those that are given up later.
+        let _ = begun.recv();
         let _ = QUEUE.set(sender);
         builder.target(env_logger::Target::Pipe(Box::new(Lines)));
     }

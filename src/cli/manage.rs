@@ -7,9 +7,9 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueHint};
 use uuid::Uuid;
 
-use super::{Polling, Sandbox};
 use super::control::{Server, duration};
 use super::handed::{Peers, Ready};
+use super::{Polling, Sandbox};
 use crate::device_spec::DeviceTextParser;
 use crate::manage;
 use crate::parents::Pools;

@@ -26,7 +26,8 @@ const READ: Rights = make_bitflags!(AccessFs::{ReadFile | ReadDir});
 const AGAIN: Rights = make_bitflags!(AccessFs::{ReadFile | WriteFile | Truncate});
 const TERMINALS: Rights = make_bitflags!(AccessFs::{ReadFile | WriteFile | IoctlDev});
 /// A file that is replaced by a new one.
-const REPLACE: Rights = make_bitflags!(AccessFs::{ReadFile | WriteFile | MakeReg | RemoveFile | Truncate});
+const REPLACE: Rights =
+    make_bitflags!(AccessFs::{ReadFile | WriteFile | MakeReg | RemoveFile | Truncate});
 /// Whatever a device's back end makes or opens.
 const BACK_ENDS: Rights = make_bitflags!(AccessFs::{
     ReadFile | ReadDir | WriteFile | Truncate | MakeReg | MakeSock | MakeSym | RemoveFile | IoctlDev
@@ -172,15 +173,14 @@ impl Files {
     /// In few words.
     pub fn describe(&self) -> Vec<String> {
         let mut words = Vec::new();
-        for (path, rights) in &self.rules {
-            let path = path.display();
-            let rights = *rights;
-            if rights.is_empty() {
-                continue;
-            }
+        for (path, rights) in
+            self.rules.iter().filter(|(path, rights)| !rights.is_empty() && path.exists())
+        {
+            let (path, rights) = (path.display(), *rights);
             let what = if rights == TAKE_AWAY || rights == AccessFs::RemoveDir {
                 "remove"
-            } else if rights.intersects(AccessFs::WriteFile | AccessFs::MakeSock | AccessFs::MakeSym)
+            } else if rights
+                .intersects(AccessFs::WriteFile | AccessFs::MakeSock | AccessFs::MakeSym)
             {
                 "write"
             } else {
@@ -291,9 +291,9 @@ impl Kernel {
             Ok(LandlockStatus::Available { effective_abi, kernel_abi }) => {
                 Self::Version(kernel_abi.unwrap_or(effective_abi as i32))
             }
-            Ok(LandlockStatus::NotEnabled) => {
-                Self::No("Landlock (this kernel has it and was not told to use it: lsm=landlock,...)")
-            }
+            Ok(LandlockStatus::NotEnabled) => Self::No(
+                "Landlock (this kernel has it and was not told to use it: lsm=landlock,...)",
+            ),
             _ => ABSENT,
         }
     }

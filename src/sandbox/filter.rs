@@ -159,6 +159,7 @@ const OLDER: &[c_long] = &[
     libc::SYS_link,
     libc::SYS_lstat,
     libc::SYS_mkdir,
+    libc::SYS_open,
     libc::SYS_poll,
     libc::SYS_readlink,
     libc::SYS_rename,

@@ -107,7 +107,8 @@ impl Sandbox {
             ..Status::default()
         };
         // A guest's data is in the memory of this process.
-        if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })
+        {
             status.missing.push(format!("a limit on core files ({error})"));
         }
         if let Err(error) = set_no_new_privs(true) {
@@ -136,7 +137,9 @@ impl Sandbox {
             log::info!("sandbox: this kernel lacks {missing}; going on without");
         }
         if self.options.seccomp() == SeccompMode::Log {
-            log::warn!("--seccomp log: system calls that are not expected are let pass, and logged by the kernel");
+            log::warn!(
+                "--seccomp log: system calls that are not expected are let pass, and logged by the kernel"
+            );
         }
         status::set(status);
         Ok(())
