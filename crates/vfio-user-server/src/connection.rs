@@ -211,13 +211,12 @@ impl Connection {
         let watch = &mut Watch { faults: None, stats: &mut Stats::default() };
         let result =
             shutdown(&self.socket, Shutdown::Read).map_err(io::Error::from).and_then(|()| {
-                // An outbox that is not empty comes before what is in the inbox.
-                let mut flow = Flow::Goes { blocked: false };
-                if self.outbox.is_empty() {
-                    flow = self.handle_all(device, scratch, false, watch)?;
-                }
-                while flow == (Flow::Goes { blocked: false }) {
-                    flow = self.try_attend(device, scratch, watch, false)?;
+                // What is in the inbox comes before what is not, and an outbox that is not empty before both.
+                let mut rested = self.outbox.is_empty();
+                while self.try_attend(device, scratch, watch, rested)?
+                    == (Flow::Goes { blocked: false })
+                {
+                    rested = false;
                 }
                 Ok(())
             });
@@ -234,6 +233,7 @@ impl Connection {
         watch: &mut Watch<'_>,
         rested: bool,
     ) -> io::Result<Flow> {
+        let mut fds_lost = false;
         if rested || !self.outbox.is_empty() {
             if !self.outbox.is_empty() && !self.flush(watch.stats)? {
                 return Ok(Flow::Goes { blocked: true });
@@ -242,23 +242,24 @@ impl Connection {
                 return Ok(Flow::Ends);
             }
             // What came in before the socket was full has waited for this. It is a turn's share.
-            return self.handle_all(device, scratch, false, watch);
-        }
-        let until = self.read_until();
-        let room = self.inbox.get_mut(self.end..until).unwrap_or_default();
-        let received = match transport::receive(&self.socket, room, &mut scratch.fds) {
-            Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Ok(Flow::Goes { blocked: false });
+        } else {
+            let until = self.read_until();
+            let room = self.inbox.get_mut(self.end..until).unwrap_or_default();
+            let received = match transport::receive(&self.socket, room, &mut scratch.fds) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Flow::Goes { blocked: false });
+                }
+                Err(error) => return Err(error),
+            };
+            if received.bytes == 0 {
+                return Ok(Flow::Ends);
             }
-            Err(error) => return Err(error),
-        };
-        if received.bytes == 0 {
-            return Ok(Flow::Ends);
+            self.end += received.bytes;
+            watch.stats.received += received.bytes as u64;
+            fds_lost = received.fds_lost;
         }
-        self.end += received.bytes;
-        watch.stats.received += received.bytes as u64;
-        self.handle_all(device, scratch, received.fds_lost, watch)
+        self.handle_all(device, scratch, fds_lost, watch)
     }
 
     /// Handles the messages that are complete, as far as the client takes the answers. `scratch.fds` came with the

@@ -281,12 +281,17 @@ impl Endpoint {
     }
 
     /// Watches what the device wants watched now, and no more.
+    #[inline]
     pub(crate) fn sync_sources(&mut self, registry: Registry<'_>) {
         let generation = self.device.sources().generation();
-        if generation == self.sources_seen {
-            return;
+        if generation != self.sources_seen {
+            self.sources_seen = generation;
+            self.watch_sources(registry);
         }
-        self.sources_seen = generation;
+    }
+
+    #[cold]
+    fn watch_sources(&mut self, registry: Registry<'_>) {
         self.device.take_removed_sources().iter().for_each(|removed| registry.remove(removed));
         self.sources.clear();
         for source in self.device.sources().iter() {
@@ -324,15 +329,20 @@ impl Endpoint {
     }
 
     /// When [`run_timers`](Self::run_timers) is to be called next.
+    #[inline]
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let timers = earlier(self.device.next_timer(), self.rests);
-        if self.clients.iter().all(|client| client.connection.is_at_work()) {
-            return timers;
-        }
+        let calm = self.clients.iter().all(|client| client.connection.is_at_work());
+        if calm { timers } else { earlier(timers, self.clients_deadline()) }
+    }
+
+    /// When a client has been silent for too long, or has rested.
+    #[cold]
+    fn clients_deadline(&self) -> Option<Instant> {
         let greetings = self.clients.iter().filter(|client| !client.connection.is_open());
         let greetings = greetings.map(|client| client.connection.deadline).min();
         let rests = self.resting().map(|(_, until)| until).min();
-        earlier(timers, earlier(greetings, rests))
+        earlier(greetings, rests)
     }
 
     /// Connections that have their turn again after a moment, and when. As long as a user that has left is not done with
