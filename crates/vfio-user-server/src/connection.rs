@@ -284,37 +284,18 @@ impl Connection {
             let Some(message) = waiting.get(..size) else { break };
             let body = message.get(Header::SIZE..).unwrap_or_default();
             let out = scratch.answer.get_mut(Header::SIZE..).unwrap_or_default();
-            let (mut fds, mut lost) = (&mut scratch.none, false);
-            let with_fds = !scratch.fds.is_empty() || fresh_lost;
-            if with_fds && waiting.len() == size {
-                self.held.keep(&mut scratch.fds, std::mem::take(&mut fresh_lost), self.end);
-            }
-            if !self.held.is_nothing()
-                && let Some(held) = self.held.belonging_to(self.start + size)
-            {
-                (fds, lost) = held;
-            }
             watch.stats.count(header.command);
-            let faults = watch.faults.as_deref_mut();
-            let effect = faults.and_then(|faults| faults.message(&self.label, &header, body));
-            let result = match effect {
-                Some(Effect::Disconnect) => return Ok(Flow::Ends),
-                Some(Effect::Error(errno)) => Err(Refusal::Injected { errno }),
-                _ if lost => Err(Refusal::DescriptorsLost),
-                _ if self.failed => Err(Refusal::DeviceFailed),
-                _ => self.session.handle(device, &header, body, fds, out),
-            };
-            fds.clear();
-            self.start += size;
-            flow = match (result, effect) {
-                (Ok(answer), None) => self.reply(device, &header, answer, scratch, watch.stats)?,
-                (result, _) => {
-                    self.answer(device, &header, result, effect, scratch, watch.stats)?
-                }
-            };
-            if watch.faults.is_some() {
-                device.repeat_stuck_irqs();
+            let with_fds = !scratch.fds.is_empty() || fresh_lost || !self.held.is_nothing();
+            if with_fds || self.failed || watch.faults.is_some() {
+                flow = self.handle_specially(device, &header, scratch, &mut fresh_lost, watch)?;
+                continue;
             }
+            let result = self.session.handle(device, &header, body, &mut scratch.none, out);
+            self.start += size;
+            flow = match result {
+                Ok(answer) => self.reply(device, &header, answer, scratch, watch.stats)?,
+                Err(_) => self.answer(device, &header, result, None, scratch, watch.stats)?,
+            };
         }
         if !scratch.fds.is_empty() || fresh_lost {
             // What is left over waits with what is left. A stranger has no use for descriptors, and with a dozen others
@@ -326,6 +307,41 @@ impl Connection {
             self.held.keep(&mut scratch.fds, fresh_lost, self.end);
         }
         self.make_room();
+        Ok(flow)
+    }
+
+    /// Handles the message at the front of the inbox, which is complete, where there is more to it than its bytes.
+    #[cold]
+    fn handle_specially(
+        &mut self,
+        device: &mut Device,
+        header: &Header,
+        scratch: &mut Scratch,
+        fresh_lost: &mut bool,
+        watch: &mut Watch<'_>,
+    ) -> io::Result<Flow> {
+        let end = self.start + header.msg_size as usize;
+        let body = self.inbox.get(self.start + Header::SIZE..end).unwrap_or_default();
+        if self.end == end && (!scratch.fds.is_empty() || *fresh_lost) {
+            self.held.keep(&mut scratch.fds, std::mem::take(fresh_lost), end);
+        }
+        let (fds, lost) = self.held.belonging_to(end).unwrap_or((&mut scratch.none, false));
+        let faults = watch.faults.as_deref_mut();
+        let effect = faults.and_then(|faults| faults.message(&self.label, header, body));
+        let out = scratch.answer.get_mut(Header::SIZE..).unwrap_or_default();
+        let result = match effect {
+            Some(Effect::Disconnect) => return Ok(Flow::Ends),
+            Some(Effect::Error(errno)) => Err(Refusal::Injected { errno }),
+            _ if lost => Err(Refusal::DescriptorsLost),
+            _ if self.failed => Err(Refusal::DeviceFailed),
+            _ => self.session.handle(device, header, body, fds, out),
+        };
+        fds.clear();
+        self.start = end;
+        let flow = self.answer(device, header, result, effect, scratch, watch.stats)?;
+        if watch.faults.is_some() {
+            device.repeat_stuck_irqs();
+        }
         Ok(flow)
     }
 
