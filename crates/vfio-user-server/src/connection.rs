@@ -273,7 +273,7 @@ impl Connection {
     ) -> io::Result<Flow> {
         let mut fresh_lost = fds_lost;
         let mut flow = Flow::Goes { blocked: false };
-        while flow == (Flow::Goes { blocked: false }) {
+        while flow == (Flow::Goes { blocked: false }) && self.start != self.end {
             let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
             let Some((header, _)) = Header::decode(waiting) else { break };
             if let Err(refusal) = check_size(header.msg_size) {
