@@ -4,35 +4,29 @@
 //! System calls are counted on the built program, by ptrace. Allocations are counted in a server of this process, on its
 //! thread alone; so this is a binary of its own, with an allocator of its own.
 
-#![expect(unsafe_code, reason = "what the kernel says of a system call is a union")]
-
 #[path = "../crates/vfio-user-server/tests/common/client.rs"]
 mod client;
 #[path = "../crates/vfio-user-server/tests/common/counting.rs"]
 mod counting;
 #[path = "common/program.rs"]
 mod program;
+#[path = "common/system_calls.rs"]
+mod system_calls;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use client::command::{REGION_READ, REGION_WRITE, REGION_WRITE_MULTI};
 use client::{Client, NO_REPLY, access, message};
 use mtty::Mtty;
-use nix::libc::{
-    PTRACE_SYSCALL_INFO_ENTRY, SYS_brk, SYS_epoll_pwait, SYS_epoll_pwait2, SYS_futex, SYS_read,
-    SYS_recvmsg, SYS_restart_syscall, SYS_sched_yield, SYS_sendmsg,
-};
-use nix::sys::ptrace;
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::libc::{SYS_brk, SYS_futex, SYS_read, SYS_recvmsg, SYS_sched_yield, SYS_sendmsg};
 use program::Program;
+use system_calls::{FUTEX_WAIT, system_calls, take_waits};
 use vfio_device::{Parent, Vfio};
 use vfio_user_server::{Endpoint, EventLoop, Listener};
 
@@ -106,76 +100,12 @@ fn an_access_allocates_nothing_with_and_without_polling() {
     assert_eq!(allocations(Duration::from_millis(1)), 0, "with polling");
 }
 
-/// In the place of the number of `futex`, where it can wait.
-const FUTEX_WAIT: i64 = -1;
-
-/// System calls that the program's loop enters while `work` runs in another thread, by number.
-fn system_calls(program: &Program, work: impl FnOnce() + Send) -> BTreeMap<i64, u64> {
-    let pid = Pid::from_raw(program.pid().as_raw_nonzero().get());
-    // The first thread of the program is the one that serves.
-    ptrace::seize(pid, ptrace::Options::PTRACE_O_TRACESYSGOOD).unwrap();
-    ptrace::interrupt(pid).unwrap();
-    let mut counts = BTreeMap::new();
-    let mut entered = false;
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        waitpid(pid, None).unwrap();
-        ptrace::syscall(pid, None).unwrap();
-        scope.spawn(|| {
-            work();
-            done.store(true, Ordering::SeqCst);
-        });
-        // After the work has been done the program says nothing more.
-        let mut quiet = 0;
-        while quiet < 50 {
-            match waitpid(pid, Some(WaitPidFlag::WNOHANG)).unwrap() {
-                WaitStatus::PtraceSyscall(_) => {
-                    // Entries and exits come in turn, and the kernel tells which this is.
-                    let info = ptrace::syscall_info(pid).unwrap();
-                    entered = info.op == PTRACE_SYSCALL_INFO_ENTRY;
-                    if entered {
-                        // SAFETY: `op` says that this member of the union is the one that is filled.
-                        let entry = unsafe { info.u.entry };
-                        let number = match entry.nr.cast_signed() {
-                            // Its kinds are its second argument's lower bits: all but a wake-up can wait.
-                            number if number == SYS_futex && entry.args[1] & 0x7f != 1 => {
-                                FUTEX_WAIT
-                            }
-                            number => number,
-                        };
-                        *counts.entry(number).or_default() += 1;
-                    }
-                    ptrace::syscall(pid, None).unwrap();
-                }
-                WaitStatus::StillAlive if done.load(Ordering::SeqCst) => {
-                    quiet += 1;
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                WaitStatus::StillAlive => std::thread::yield_now(),
-                other => panic!("{other:?}"),
-            }
-        }
-    });
-    assert!(entered, "it waits in a system call at the end");
-    ptrace::interrupt(pid).unwrap();
-    waitpid(pid, None).unwrap();
-    ptrace::detach(pid, None).unwrap();
-    counts
-}
-
-/// Takes the waits out of the counts: how many.
-fn take_waits(counts: &mut BTreeMap<i64, u64>) -> u64 {
-    // One that was stopped in its middle goes on as another.
-    let waits = [SYS_epoll_pwait, SYS_epoll_pwait2, SYS_restart_syscall];
-    waits.into_iter().filter_map(|number| counts.remove(&number)).sum()
-}
-
 #[test]
 fn an_access_is_one_recvmsg_one_sendmsg_and_at_most_one_epoll_wait() {
     let program = Program::serve_with("mtty-2", &["--poll-us", "0"]);
     let mut client = Client::negotiated(&program.path());
     use_registers(&mut client, 100);
-    let mut counts = system_calls(&program, || use_registers(&mut client, ACCESSES));
+    let mut counts = system_calls(program.pid(), || use_registers(&mut client, ACCESSES));
     let waits = take_waits(&mut counts);
     assert_eq!(counts, BTreeMap::from([(SYS_recvmsg, ACCESSES), (SYS_sendmsg, ACCESSES)]));
     // One for each, and the one that was interrupted to begin.
@@ -187,7 +117,7 @@ fn polling_adds_no_recvmsg_and_no_sendmsg() {
     let program = Program::serve_with("mtty-2", &["--poll-us", "50"]);
     let mut client = Client::negotiated(&program.path());
     use_registers(&mut client, 100);
-    let mut counts = system_calls(&program, || use_registers(&mut client, ACCESSES));
+    let mut counts = system_calls(program.pid(), || use_registers(&mut client, ACCESSES));
     take_waits(&mut counts);
     // Between two polls.
     counts.remove(&SYS_sched_yield);
@@ -217,7 +147,7 @@ fn a_screenshot_costs_the_loop_a_wake_up_for_each_question_and_nothing_else() {
     const SCREENSHOTS: u64 = 20;
     let directory = tempfile::tempdir().unwrap();
     let (program, control) = display(&directory);
-    let mut counts = system_calls(&program, || screenshots(&control, SCREENSHOTS));
+    let mut counts = system_calls(program.pid(), || screenshots(&control, SCREENSHOTS));
     take_waits(&mut counts);
     // The answer wakes who asked. One that waited for them would wait at each question.
     let locks = counts.remove(&FUTEX_WAIT).unwrap_or_default();
@@ -266,7 +196,7 @@ fn posted_writes_that_come_together_are_received_together() {
     let write = message(1, REGION_WRITE, NO_REPLY, &access(0, SCR, 1, &[0x5a]));
     let burst =
         [write.repeat(WRITES as usize), message(2, REGION_READ, 0, &access(0, SCR, 1, &[]))];
-    let mut counts = system_calls(&program, || {
+    let mut counts = system_calls(program.pid(), || {
         client.send_raw(&burst.concat());
         assert_eq!(client.receive().unwrap().ok().body[16..], [0x5a]);
     });

@@ -5,20 +5,26 @@ mod client;
 mod devices;
 mod display;
 mod far_end;
+mod machine;
 mod manager;
 mod neighbours;
 mod serial;
+mod summary;
+mod wire;
 
 use clap::ValueEnum;
 
+use self::summary::Summary;
 use crate::report::Result;
 
 /// What runs in the guest.
 const PROBE: &str = include_str!("bench/probe.rs");
 
 /// What is measured.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Of {
+    /// One client and one server: ours, the vfio_user crate's, and an echo
+    Wire,
     /// A register, and a tty each way
     Serial,
     /// Stores to a framebuffer and loads from it
@@ -29,21 +35,29 @@ pub enum Of {
     Neighbours,
 }
 
-/// Measures, and prints a table for each. `rounds`: how often each device takes its turn.
+/// Measures, and prints a table for each; in the end the figures that have to be something, and those that are not. `rounds`:
+/// how often each takes its turn.
 pub fn run(of: Option<Of>, rounds: Option<usize>) -> Result {
-    if of.is_none_or(|of| matches!(of, Of::Serial)) {
-        serial::run(rounds.unwrap_or(11))?;
+    machine::print();
+    let mut summary = Summary::default();
+    for part in Of::value_variants().iter().copied() {
+        if of.is_some_and(|of| of != part) {
+            continue;
+        }
+        let outcome = match part {
+            Of::Wire => wire::run(rounds.unwrap_or(21), &mut summary),
+            Of::Serial => serial::run(rounds.unwrap_or(11)),
+            Of::Display => display::run(rounds.unwrap_or(101)),
+            Of::Devices => devices::run(rounds.unwrap_or(3)),
+            Of::Neighbours => neighbours::run(rounds.unwrap_or(21)),
+        };
+        if let Err(error) = &outcome {
+            println!("\nerror: {error}");
+        }
+        let name = part.to_possible_value();
+        summary.part(name.as_ref().map_or("", |name| name.get_name()), outcome);
     }
-    if of.is_none_or(|of| matches!(of, Of::Display)) {
-        display::run(rounds.unwrap_or(101))?;
-    }
-    if of.is_none_or(|of| matches!(of, Of::Devices)) {
-        devices::run(rounds.unwrap_or(3))?;
-    }
-    if of.is_none_or(|of| matches!(of, Of::Neighbours)) {
-        neighbours::run(rounds.unwrap_or(21))?;
-    }
-    Ok(())
+    summary.end()
 }
 
 fn median(values: &[f64]) -> f64 {

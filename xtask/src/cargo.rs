@@ -28,13 +28,19 @@ pub fn succeed(command: &mut Command) -> Result {
 
 /// Builds the program; where it is.
 pub fn build_program() -> Result<PathBuf> {
+    build("mdev-user")
+}
+
+/// Builds the program of a package, which has its name; where it is.
+pub fn build(name: &str) -> Result<PathBuf> {
     // Its place depends on cargo's settings; cargo says it.
-    let output = cargo("build --release --locked --package mdev-user --bin mdev-user")
+    let output = cargo("build --release --locked")
+        .args(["--package", name, "--bin", name])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()?;
     if !output.status.success() {
-        return Err("mdev-user does not build".into());
+        return Err(format!("{name} does not build").into());
     }
     let messages = String::from_utf8(output.stdout)?;
     let executable = |line: &str| -> Option<PathBuf> {

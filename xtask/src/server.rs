@@ -51,6 +51,16 @@ impl Server {
         Self::launch(directory, command, &socket)
     }
 
+    /// Starts one of the servers that ours is measured beside, or a small one of ours. To be dropped, as it does not stop
+    /// by itself.
+    pub fn peer(program: &Path, arguments: &[&str]) -> Result<Self> {
+        let directory = directory()?;
+        let socket = directory.path().join(SOCKET);
+        let mut command = Command::new(program);
+        command.args(arguments).arg(&socket);
+        Self::launch(directory, command, &socket)
+    }
+
     fn start_in(directory: TempDir, program: &Path, device: &[&str]) -> Result<Self> {
         let socket = directory.path().join(SOCKET);
         let mut command = Command::new(program);
@@ -67,14 +77,14 @@ impl Server {
         while !socket.metadata().is_ok_and(|file| file.file_type().is_socket()) {
             if let Some(status) = server.process.try_wait()? {
                 return Err(format!(
-                    "mdev-user ended ({status}) before it served {}",
+                    "the server ended ({status}) before it served {}",
                     socket.display()
                 )
                 .into());
             }
             if Instant::now() > deadline {
                 return Err(format!(
-                    "mdev-user made no socket {} in {PATIENCE:?}",
+                    "the server made no socket {} in {PATIENCE:?}",
                     socket.display()
                 )
                 .into());

@@ -1,0 +1,105 @@
+//! What a benchmark comes to: the figures that matter, beside what they have to be.
+
+use super::{median, spread};
+use crate::report::{Result, heading};
+
+/// A bound on a figure.
+#[derive(Clone, Copy, Debug)]
+pub enum Bound {
+    Most(f64),
+    Least(f64),
+}
+
+impl Bound {
+    /// What is no number meets nothing.
+    fn is_met(self, value: f64) -> bool {
+        match self {
+            Self::Most(most) => value <= most,
+            Self::Least(least) => value >= least,
+        }
+    }
+
+    fn named(self) -> String {
+        match self {
+            Self::Most(most) => format!("<= {most}"),
+            Self::Least(least) => format!(">= {least}"),
+        }
+    }
+}
+
+/// Figures in the order in which they were had, and which of them are not what they should be.
+#[derive(Default)]
+pub struct Summary {
+    lines: Vec<String>,
+    missed: Vec<String>,
+}
+
+impl Summary {
+    /// Notes ratios of rounds; their median is what is held against the bound.
+    pub fn ratios(&mut self, what: &str, ratios: &[f64], bound: Option<Bound>) {
+        self.note(what, &spread(ratios), median(ratios), bound);
+    }
+
+    /// Notes one figure.
+    pub fn figure(&mut self, what: &str, value: f64, bound: Option<Bound>) {
+        self.note(what, &format!("{value:5.2}"), value, bound);
+    }
+
+    fn note(&mut self, what: &str, shown: &str, value: f64, bound: Option<Bound>) {
+        let verdict = match bound {
+            None => "",
+            Some(bound) if bound.is_met(value) => "met",
+            Some(_) => "MISSED",
+        };
+        let wanted = bound.map(Bound::named).unwrap_or_default();
+        let line = format!("{what:<58} {shown:<26} {wanted:>8} {verdict}");
+        self.lines.push(line.trim_end().to_owned());
+        if verdict == "MISSED" {
+            self.missed.push(format!("{what}: {}, not {wanted}", shown.trim()));
+        }
+    }
+
+    /// Takes the outcome of a part in, which need not be the last.
+    pub fn part(&mut self, name: &str, outcome: Result) {
+        self.missed.extend(outcome.err().map(|error| format!("{name}: {error}")));
+    }
+
+    /// Prints the table. An error names what was missed.
+    pub fn end(self) -> Result {
+        if !self.lines.is_empty() {
+            heading("The figures that matter, and what they have to be");
+            self.lines.iter().for_each(|line| println!("{line}"));
+        }
+        if self.missed.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("missed: {}", self.missed.join("; ")).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missed_is_named_and_what_is_met_is_not() {
+        let mut summary = Summary::default();
+        summary.ratios("a read", &[1.0, 1.1, 1.2], Some(Bound::Most(1.1)));
+        summary.figure("writes a receive", 10.0, Some(Bound::Least(10.0)));
+        summary.figure("without a bound", 3.0, None);
+        assert_eq!(summary.lines.len(), 3);
+        assert!(summary.end().is_ok());
+
+        let mut summary = Summary::default();
+        summary.figure("a read", 1.11, Some(Bound::Most(1.1)));
+        summary.figure("no number", f64::NAN, Some(Bound::Least(0.0)));
+        summary.part("serial", Err("no guest".into()));
+        let said = summary.end().unwrap_err().to_string();
+        assert_eq!(
+            said,
+            "missed: a read: 1.11, not <= 1.1; no number:   NaN, not >= 0; serial: no guest"
+                .replace("  NaN", "NaN")
+        );
+    }
+}

@@ -1,0 +1,138 @@
+//! What an access costs a server, counted instead of timed: system calls, allocations, instructions; and how many posted
+//! writes it takes at once.
+
+#[path = "../../../../tests/common/system_calls.rs"]
+mod system_calls;
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use self::system_calls::{FUTEX_WAIT, system_calls, take_waits};
+use super::message::{BURST, Exchange};
+use super::{PEERS, POLLING, Peer, SLEEPING};
+use crate::bench::machine::Cpus;
+use crate::bench::median;
+use crate::bench::summary::{Bound, Summary};
+use crate::report::{Result, heading};
+
+/// Accesses that are counted together.
+const ACCESSES: u64 = 1000;
+/// Bursts that are looked at one by one.
+const BURSTS: usize = 101;
+
+/// Of one access.
+struct Counts {
+    calls: f64,
+    waits: f64,
+    allocations: f64,
+    instructions: Option<f64>,
+}
+
+/// Prints the tables.
+pub fn run(program: &Path, cpus: Cpus, summary: &mut Summary) -> Result {
+    let peers = Peer::start_all(program, cpus)?;
+    heading("A register read, counted");
+    println!(
+        "{:<20} {:>12} {:>8} {:>12} {:>18} {:>26}",
+        "", "system calls", "waits", "allocations", "user instructions", "posted writes a receive"
+    );
+    for (at, peer) in peers.iter().enumerate() {
+        // The control of the times is none of the counts.
+        if at == 1 {
+            continue;
+        }
+        let counts = count(peer, at)?;
+        let posted = if peer.is_echo { Vec::new() } else { cpus.measure(|| posted(peer))? };
+        let dash = || "-".to_owned();
+        println!(
+            "{:<20} {:>12.3} {:>8.3} {:>12} {:>18} {:>26}",
+            peer.name,
+            counts.calls,
+            counts.waits,
+            if peer.is_echo { dash() } else { format!("{:.3}", counts.allocations) },
+            counts.instructions.map_or_else(dash, |count| format!("{count:.0}")),
+            if peer.is_echo { dash() } else { format!("{:.1}", median(&posted)) },
+        );
+        note(at, &counts, &posted, summary);
+    }
+    println!(
+        "\nSystem calls of {ACCESSES} reads by ptrace, without those that wait and what is done between two polls. Allocations\n\
+         and receives are counted within the server. Posted writes a receive: of a burst of {BURST} that comes while\n\
+         it is served, {}, the median of {BURSTS} bursts.",
+        cpus.named()
+    );
+    Ok(())
+}
+
+fn count(peer: &Peer, at: usize) -> Result<Counts> {
+    let mut user = peer.user(&Exchange::register_read())?;
+    // It is let go after 5 s if it says nothing, and says something.
+    for _ in 0..100 {
+        user.once()?;
+    }
+    let mut outcome = Ok(());
+    let mut calls = system_calls(peer.server.pid(), || {
+        outcome = (0..ACCESSES)
+            .try_for_each(|_| user.once().map(drop).map_err(|error| error.to_string()));
+    });
+    outcome?;
+    let waits = take_waits(&mut calls);
+    calls.remove(&nix::libc::SYS_sched_yield);
+    calls.remove(&FUTEX_WAIT);
+    let allocations = if peer.is_echo {
+        0
+    } else {
+        user.count_allocations()?;
+        let before = user.allocations()?;
+        for _ in 0..ACCESSES {
+            user.once()?;
+        }
+        user.allocations()? - before
+    };
+    let each = |count: u64| count as f64 / ACCESSES as f64;
+    Ok(Counts {
+        calls: each(calls.values().sum()),
+        waits: each(waits),
+        allocations: each(allocations),
+        instructions: instructions(at),
+    })
+}
+
+/// User instructions of a register read.
+fn instructions(_peer: usize) -> Option<f64> {
+    None
+}
+
+/// Writes that a server takes each time it receives something, while they come.
+fn posted(peer: &Peer) -> Result<Vec<f64>> {
+    let mut user = peer.user(&Exchange::posted_writes())?;
+    let mut each = Vec::new();
+    for _ in 0..BURSTS {
+        each.push(BURST as f64 / user.receives()? as f64);
+        // It sleeps before the next.
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(each)
+}
+
+fn note(at: usize, counts: &Counts, posted: &[f64], summary: &mut Summary) {
+    let Some((name, _)) = PEERS.get(at).filter(|_| at >= SLEEPING) else { return };
+    let mut figure = |what: &str, value, bound| {
+        summary.figure(&format!("{what}, {name}"), value, Some(bound));
+    };
+    figure("system calls a read", counts.calls, Bound::Most(2.0));
+    if at == SLEEPING {
+        // One was interrupted to begin the count.
+        figure("waits a read", counts.waits, Bound::Most(1.0 + 2.0 / ACCESSES as f64));
+    }
+    figure("allocations a read", counts.allocations, Bound::Most(0.0));
+    figure("posted writes a receive", median(posted), Bound::Least(10.0));
+    if let Some(count) = counts.instructions {
+        figure(
+            "user instructions a read",
+            count,
+            Bound::Most(if at == POLLING { 300.0 } else { 600.0 }),
+        );
+    }
+}
