@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: our devices beside QEMU's own, in one guest, taking turns; many devices in one process, and bad ones
-//! among them.
+//! `cargo xtask bench`: ours beside other servers; our devices beside QEMU's own, in one guest, taking turns; many devices in
+//! one process, and bad ones among them.
 
 mod client;
 mod devices;
@@ -49,11 +49,11 @@ pub fn run(of: Option<Of>, rounds: Option<usize>) -> Result {
         }
         let outcome = match part {
             Of::Wire => wire::run(rounds.unwrap_or(41), &mut summary),
-            Of::Serial => serial::run(rounds.unwrap_or(11)),
-            Of::Display => display::run(rounds.unwrap_or(101)),
+            Of::Serial => serial::run(rounds.unwrap_or(11), &mut summary),
+            Of::Display => display::run(rounds.unwrap_or(101), &mut summary),
             Of::Devices => devices::run(rounds.unwrap_or(3)),
             Of::Latency => latency::run(rounds.unwrap_or(21), &mut summary),
-            Of::Neighbours => neighbours::run(rounds.unwrap_or(21)),
+            Of::Neighbours => neighbours::run(rounds.unwrap_or(21), &mut summary),
         };
         if let Err(error) = &outcome {
             println!("\nerror: {error}");

@@ -21,10 +21,15 @@ impl Bound {
 
     fn named(self) -> String {
         match self {
-            Self::Most(most) => format!("<= {most}"),
-            Self::Least(least) => format!(">= {least}"),
+            Self::Most(most) => format!("<= {}", rounded(most)),
+            Self::Least(least) => format!(">= {}", rounded(least)),
         }
     }
+}
+
+/// To what is shown of a figure.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
 }
 
 /// Figures in the order in which they were had, and which of them are not what they should be.
