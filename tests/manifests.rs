@@ -24,8 +24,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What cargo knows of every package that a build on this machine can take in.
-fn packages() -> Vec<Value> {
+/// What cargo knows of the packages that a build on this machine can take in, and of who needs whom.
+fn metadata() -> Value {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--offline", "--locked"])
         .args(["--filter-platform", &format!("{ARCH}-unknown-linux-gnu")])
@@ -33,7 +33,12 @@ fn packages() -> Vec<Value> {
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Every package that a build on this machine can take in.
+fn packages() -> Vec<Value> {
+    let mut metadata = metadata();
     let Value::Array(packages) = metadata["packages"].take() else { panic!() };
     let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
     let used: BTreeSet<_> = nodes.iter().map(|node| text(&node["id"])).collect();
@@ -52,6 +57,25 @@ fn texts(value: &Value) -> Vec<&str> {
 fn published() -> Vec<Value> {
     let all = packages().into_iter();
     all.filter(|package| package["source"].is_null() && package["publish"].is_null()).collect()
+}
+
+/// What is in a program or a library that is handed on: the published packages, and what they are built of and with.
+fn shipped() -> Vec<Value> {
+    let mut wanted: Vec<_> = published().iter().map(|it| text(&it["id"]).to_owned()).collect();
+    let metadata = metadata();
+    let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
+    let mut found = BTreeSet::new();
+    while let Some(id) = wanted.pop() {
+        let node = nodes.iter().find(|node| node["id"] == *id).unwrap();
+        let deps = node["deps"].as_array().unwrap().iter();
+        let shipped =
+            |kinds: &Value| kinds.as_array().unwrap().iter().any(|it| it["kind"] != "dev");
+        let ids = deps.filter(|dep| shipped(&dep["dep_kinds"])).map(|dep| text(&dep["pkg"]));
+        if found.insert(id.clone()) {
+            wanted.extend(ids.map(str::to_owned));
+        }
+    }
+    packages().into_iter().filter(|package| found.contains(text(&package["id"]))).collect()
 }
 
 fn directory(package: &Value) -> PathBuf {
@@ -136,6 +160,34 @@ fn both_licences_are_in_each_package() {
             let ours = fs::read(root().join(licence)).unwrap();
             assert!(ours == fs::read(directory(&package).join(licence)).unwrap(), "{licence}");
         }
+    }
+}
+
+/// Each of them can be had under terms that ours are compatible with; what tests alone use is not handed on.
+#[test]
+fn what_is_handed_on_is_under_a_licence_that_asks_no_more_than_to_be_named() {
+    const GRANTED: [&str; 6] = ["0BSD", "Apache-2.0", "BSD-3-Clause", "MIT", "Unicode-3.0", "Zlib"];
+    let packages = shipped();
+    assert!(packages.len() > 30, "{}", packages.len());
+    for package in packages {
+        let (name, terms) = (text(&package["name"]), text(&package["license"]));
+        let granted = |choice: &str| GRANTED.contains(&choice.trim_matches(['(', ')', ' ']));
+        let all = terms
+            .split(" AND ")
+            .all(|part| part.split(" OR ").flat_map(|it| it.split('/')).any(granted));
+        assert!(all, "{name}: {terms}");
+    }
+}
+
+#[test]
+fn nothing_is_handed_on_in_two_versions() {
+    let mut seen = BTreeSet::new();
+    for package in shipped() {
+        let name = text(&package["name"]).to_owned();
+        assert!(
+            seen.insert(name.clone()),
+            "{name}: `cargo tree -d -e no-dev` says who wants which"
+        );
     }
 }
 

@@ -91,6 +91,13 @@ pub fn shell(script: &str) -> Command {
 /// A process that does not outlive the test, however that ends.
 pub struct Launched(Child);
 
+impl Launched {
+    #[track_caller]
+    pub fn spawn(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+}
+
 impl Deref for Launched {
     type Target = Child;
 

@@ -26,11 +26,16 @@ impl Plugged {
 
     pub fn boot(builder: Builder) -> Self {
         let mut plugged = Self { guest: builder.boot().unwrap() };
-        plugged.sh(". /lib/pci.sh");
-        plugged.sh(include_str!("../guest_mtty/card.sh"));
-        plugged.sh(include_str!("devices.sh"));
-        plugged.sh("load mdpy-fb; load bochs");
+        plugged.prepare();
         plugged
+    }
+
+    /// What a guest that has booted is to know: after a reboot, too.
+    pub fn prepare(&mut self) {
+        self.sh(". /lib/pci.sh");
+        self.sh(include_str!("../guest_mtty/card.sh"));
+        self.sh(include_str!("devices.sh"));
+        self.sh("load mdpy-fb; load bochs");
     }
 
     /// Runs what must succeed; what it prints.

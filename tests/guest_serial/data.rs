@@ -20,7 +20,7 @@ use crate::ports::{Ports, SOON, counts, soon};
 use crate::random::{Random, from_environment};
 use crate::served::Served;
 
-/// Each way on each port; `cargo xtask soak` asks for more.
+/// Each way on each port; `cargo xtask soak serial` asks for more.
 const KIB: u64 = 256;
 /// What is sent and when it stops are made of it.
 const SEED: u64 = 1;

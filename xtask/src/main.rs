@@ -74,19 +74,9 @@ enum Task {
         #[arg(long)]
         rounds: Option<usize>,
     },
-    /// Sends random bytes each way through both ports of a guest's serial card, with readers that stop and go on
-    ///
-    /// It is the test of the test command with 256 KiB, and more of it. The guest's driver has one of the ports with
-    /// `crtscts`; md5sums are compared at both ends, and the driver's counters have to be exact. 4 MiB take about half
-    /// an hour.
-    Soak {
-        /// So many each way on each port
-        #[arg(long, default_value_t = 4)]
-        mib: u32,
-        /// What is sent and when it stops are made of it [default: another each time]
-        #[arg(long)]
-        seed: Option<u64>,
-    },
+    /// Runs for long what the test command runs for a moment
+    #[command(subcommand)]
+    Soak(soak::Of),
 }
 
 fn main() -> ExitCode {
@@ -98,7 +88,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Deb => deb::run(),
         Task::Bench { of, rounds } => bench::run(of, rounds),
-        Task::Soak { mib, seed } => soak::run(mib, seed),
+        Task::Soak(of) => soak::run(of),
     });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -157,6 +157,11 @@ impl Region {
         matches!(self.part(offset, 1), Part::Memory(_))
     }
 
+    /// Whether the device answers every byte.
+    pub(crate) fn is_trapped(&self) -> bool {
+        self.memory.is_none() && self.msix.is_empty()
+    }
+
     /// How an access that starts at `offset` begins: so many bytes of one sort, at most `length`.
     pub(crate) fn part(&self, offset: u64, length: usize) -> Part {
         let until = |end: u64| usize::try_from(end - offset).unwrap_or(usize::MAX);

@@ -1,7 +1,9 @@
 //! One client's socket: whole messages out of the stream, answers into it, never waiting.
 
+mod answering;
+
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::time::Instant;
@@ -9,10 +11,11 @@ use std::time::Instant;
 use rustix::net::{Shutdown, shutdown};
 use vfio_device::Device;
 
+use crate::conduct::Conduct;
 use crate::fault::{Effect, Faults};
 use crate::refusal::Refusal;
 use crate::scratch::Scratch;
-use crate::session::{Answer, MAX_MESSAGE, Session};
+use crate::session::{MAX_MESSAGE, Session};
 use crate::stats::Stats;
 use crate::transport::{self, Fds, Foreign, Peer};
 use crate::wire::Header;
@@ -27,6 +30,7 @@ const KEEP: usize = 128 << 10;
 pub(crate) struct Watch<'a> {
     pub(crate) faults: Option<&'a mut Faults>,
     pub(crate) stats: &'a mut Stats,
+    pub(crate) conduct: &'a mut Conduct,
 }
 
 /// What is to become of a connection after it has been attended to.
@@ -51,6 +55,33 @@ enum Rest {
     ForEver,
 }
 
+/// Descriptors of a message that could not be handled yet.
+struct Held {
+    fds: Fds,
+    /// The end of the read that brought them, which lies in their message's bytes.
+    at: usize,
+    /// Some of them did not arrive.
+    lost: bool,
+}
+
+impl Held {
+    fn is_nothing(&self) -> bool {
+        self.fds.is_empty() && !self.lost
+    }
+
+    /// What came with the bytes that end at `at`.
+    fn keep(&mut self, fresh: &mut Fds, lost: bool, at: usize) {
+        self.lost |= lost | !self.fds.append(fresh);
+        self.at = at;
+    }
+
+    /// The descriptors of the message that ends at `end`, if it is theirs, and whether some of them are missing.
+    fn belonging_to(&mut self, end: usize) -> Option<(&mut Fds, bool)> {
+        let lost = self.at <= end && std::mem::take(&mut self.lost);
+        (self.at <= end).then_some((&mut self.fds, lost))
+    }
+}
+
 /// A client, from its first byte to its last.
 pub(crate) struct Connection {
     /// What it has been sent and nobody has read goes with it, descriptors included.
@@ -60,12 +91,7 @@ pub(crate) struct Connection {
     inbox: Vec<u8>,
     start: usize,
     end: usize,
-    /// Descriptors of a message that could not be handled yet: the one in whose bytes `held_at` lies, the end of the
-    /// read that brought them.
-    held: Fds,
-    held_at: usize,
-    /// Some of them did not arrive.
-    held_lost: bool,
+    held: Held,
     /// The rest of an answer that did not fit into the socket, and what was to go along.
     outbox: Vec<u8>,
     outbox_fd: Option<OwnedFd>,
@@ -74,6 +100,9 @@ pub(crate) struct Connection {
     /// The device is not to be called any more.
     failed: bool,
     rest: Rest,
+    /// Messages that were handled, and of those refused.
+    pub(crate) handled: u64,
+    pub(crate) refused: u64,
     /// Until when the client has to have said `VERSION`.
     pub(crate) deadline: Instant,
     /// The process that connected; `None` if it cannot be seen from here.
@@ -118,14 +147,14 @@ impl Connection {
             inbox: vec![0; INBOX],
             start: 0,
             end: 0,
-            held: Fds::new(),
-            held_at: 0,
-            held_lost: false,
+            held: Held { fds: Fds::new(), at: 0, lost: false },
             outbox: Vec::new(),
             outbox_fd: None,
             ending: false,
             failed: false,
             rest: Rest::No,
+            handled: 0,
+            refused: 0,
             deadline,
             pid: peer.pid,
             label: format!("client {id}{pid}"),
@@ -135,6 +164,11 @@ impl Connection {
     /// Whether it is the device's user: then the device is to be closed when it goes.
     pub(crate) fn is_open(&self) -> bool {
         self.session.is_open()
+    }
+
+    /// Whether it is to be attended to when something comes in, and at no time before.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.is_open() && self.rest == Rest::No
     }
 
     /// Whether it is to be turned away.
@@ -170,6 +204,21 @@ impl Connection {
         }
     }
 
+    /// Whether there is part of a message.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.start != self.end
+    }
+
+    /// What the client is waited for, for the log.
+    pub(crate) fn awaited(&self) -> String {
+        let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
+        if !self.outbox.is_empty() {
+            return "takes no answers: nothing it says is read until it does".into();
+        }
+        let size = Header::decode(waiting).map_or(Header::SIZE as u32, |(it, _)| it.msg_size);
+        format!("has said {} of a message's {size} bytes, and not the rest", waiting.len())
+    }
+
     /// When the connection is to be attended to next, whatever the client does.
     pub(crate) fn rests_until(&self) -> Option<Instant> {
         if let Rest::Until(time) = self.rest { Some(time) } else { None }
@@ -181,7 +230,8 @@ impl Connection {
     pub(crate) fn fail(&mut self, device: &mut Device, scratch: &mut Scratch) {
         self.failed = true;
         // Nobody can ask for the counts any more.
-        let watch = &mut Watch { faults: None, stats: &mut Stats::default() };
+        let (stats, conduct) = (&mut Stats::default(), &mut Conduct::default());
+        let watch = &mut Watch { faults: None, stats, conduct };
         let result =
             shutdown(&self.socket, Shutdown::Read).map_err(io::Error::from).and_then(|()| {
                 // An outbox that is not empty comes before what is in the inbox.
@@ -249,22 +299,23 @@ impl Connection {
             let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
             let Some((header, _)) = Header::decode(waiting) else { break };
             if let Err(refusal) = check_size(header.msg_size) {
-                let buffer = &mut scratch.answer;
-                flow = self.answer(device, &header, Err(refusal), None, buffer, watch.stats)?;
+                flow = self.answer(device, &header, Err(refusal), None, scratch, watch)?;
                 break;
             }
             let size = header.msg_size as usize;
             let Some(message) = waiting.get(..size) else { break };
             let body = message.get(Header::SIZE..).unwrap_or_default();
             let out = scratch.answer.get_mut(Header::SIZE..).unwrap_or_default();
-            if waiting.len() == size {
-                self.held_lost |=
-                    std::mem::take(&mut fresh_lost) | !self.held.append(&mut scratch.fds);
-                self.held_at = self.end;
+            let (mut fds, mut lost) = (&mut scratch.none, false);
+            let with_fds = !scratch.fds.is_empty() || fresh_lost;
+            if with_fds && waiting.len() == size {
+                self.held.keep(&mut scratch.fds, std::mem::take(&mut fresh_lost), self.end);
             }
-            let owns_held = self.held_at <= self.start + size;
-            let fds = if owns_held { &mut self.held } else { &mut scratch.none };
-            let lost = owns_held && std::mem::take(&mut self.held_lost);
+            if !self.held.is_nothing()
+                && let Some(held) = self.held.belonging_to(self.start + size)
+            {
+                (fds, lost) = held;
+            }
             watch.stats.count(header.command);
             let faults = watch.faults.as_deref_mut();
             let effect = faults.and_then(|faults| faults.message(&self.label, &header, body));
@@ -277,21 +328,23 @@ impl Connection {
             };
             fds.clear();
             self.start += size;
-            let buffer = &mut scratch.answer;
-            flow = self.answer(device, &header, result, effect, buffer, watch.stats)?;
+            self.handled += 1;
+            flow = match (result, effect) {
+                (Ok(answer), None) => self.reply(device, &header, answer, scratch, watch.stats)?,
+                (result, _) => self.answer(device, &header, result, effect, scratch, watch)?,
+            };
             if watch.faults.is_some() {
                 device.repeat_stuck_irqs();
             }
         }
-        // What is left over waits with what is left. A stranger has no use for descriptors, and with a dozen others
-        // could use up what this process may hold.
-        if !self.is_open() {
-            fresh_lost |= !scratch.fds.is_empty();
-            scratch.fds.clear();
-        }
         if !scratch.fds.is_empty() || fresh_lost {
-            self.held_lost |= fresh_lost | !self.held.append(&mut scratch.fds);
-            self.held_at = self.end;
+            // What is left over waits with what is left. A stranger has no use for descriptors, and with a dozen others
+            // could use up what this process may hold.
+            if !self.is_open() {
+                fresh_lost |= !scratch.fds.is_empty();
+                scratch.fds.clear();
+            }
+            self.held.keep(&mut scratch.fds, fresh_lost, self.end);
         }
         self.make_room();
         Ok(flow)
@@ -308,13 +361,13 @@ impl Connection {
     /// Makes sure that the next read has somewhere to go.
     fn make_room(&mut self) {
         if self.start == self.end {
-            (self.start, self.end, self.held_at) = (0, 0, 0);
+            (self.start, self.end, self.held.at) = (0, 0, 0);
             if self.inbox.len() > KEEP {
                 self.inbox = vec![0; INBOX];
             }
         } else if self.end == self.inbox.len() {
             self.inbox.copy_within(self.start..self.end, 0);
-            self.held_at = self.held_at.saturating_sub(self.start);
+            self.held.at = self.held.at.saturating_sub(self.start);
             (self.start, self.end) = (0, self.end - self.start);
             if self.end == self.inbox.len() {
                 let size = (2 * self.end).min(MAX_MESSAGE);
@@ -322,117 +375,6 @@ impl Connection {
                 self.inbox.resize(size, 0);
             }
         }
-    }
-
-    /// Sends the answer to a command: `buffer` holds its body behind the room for the header.
-    fn answer(
-        &mut self,
-        device: &Device,
-        header: &Header,
-        result: Result<Answer, Refusal>,
-        effect: Option<Effect>,
-        buffer: &mut [u8],
-        stats: &mut Stats,
-    ) -> io::Result<Flow> {
-        let (mut reply, mut answer, mut ends) = match result {
-            Ok(answer) => (
-                header.reply(u32::try_from(Header::SIZE + answer.body).unwrap_or(0)),
-                answer,
-                false,
-            ),
-            Err(refusal) => {
-                stats.refused += 1;
-                if let Refusal::NotOpened { errno } = refusal {
-                    stats.not_opened = Some(vfio_device::Errno::from_raw_os_error(errno));
-                }
-                log::debug!(
-                    "{}: {}: refused command {}: {refusal}",
-                    device.object(),
-                    self.label,
-                    header.command
-                );
-                (
-                    header.refuse(&refusal),
-                    Answer { body: 0, region_fd: None },
-                    refusal.ends_session(),
-                )
-            }
-        };
-        if let Some(Effect::Short(most)) = effect {
-            answer.body = answer.body.min(most);
-            reply.msg_size = u32::try_from(Header::SIZE + answer.body).unwrap_or(0);
-        }
-        if header.wants_reply() && effect != Some(Effect::Drop) {
-            reply.encode(buffer);
-            let mut bytes = buffer.get(..Header::SIZE + answer.body).unwrap_or_default();
-            if let Some(Effect::Cut(most)) = effect {
-                bytes = bytes.get(..most).unwrap_or(bytes);
-            }
-            let memory = answer.region_fd.and_then(|region| device.region(region)?.memory());
-            let fd = memory.map(|memory| memory.fd());
-            if matches!(effect, Some(Effect::Delay(_) | Effect::Stall)) {
-                self.keep(bytes, fd)?;
-            } else if !bytes.is_empty() {
-                self.send(bytes, fd, stats)?;
-            }
-        }
-        match effect {
-            Some(Effect::Cut(_)) => ends = true,
-            Some(Effect::Delay(time)) => self.rest = Rest::Until(Instant::now() + time),
-            Some(Effect::Stall) => self.rest = Rest::ForEver,
-            _ => (),
-        }
-        if self.rest != Rest::No {
-            self.ending = ends;
-            return Ok(Flow::Rests);
-        }
-        let blocked = !self.outbox.is_empty();
-        self.ending = ends;
-        if ends && !blocked { Ok(Flow::Ends) } else { Ok(Flow::Goes { blocked }) }
-    }
-
-    /// Sends, and keeps what the socket does not take.
-    fn send(
-        &mut self,
-        bytes: &[u8],
-        fd: Option<BorrowedFd<'_>>,
-        stats: &mut Stats,
-    ) -> io::Result<()> {
-        let sent = match transport::send(&self.socket, &[IoSlice::new(bytes)], fd.as_slice()) {
-            Ok(sent) => sent,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
-        };
-        stats.sent += sent as u64;
-        if sent < bytes.len() {
-            // Descriptors go with the first byte.
-            self.keep(bytes.get(sent..).unwrap_or_default(), fd.filter(|_| sent == 0))?;
-        }
-        Ok(())
-    }
-
-    fn keep(&mut self, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
-        self.outbox.extend_from_slice(bytes);
-        self.outbox_fd = fd.map(|fd| fd.try_clone_to_owned()).transpose()?;
-        Ok(())
-    }
-
-    /// Goes on sending what is in the outbox; `true` if all of it is out.
-    fn flush(&mut self, stats: &mut Stats) -> io::Result<bool> {
-        let fd = self.outbox_fd.as_ref().map(AsFd::as_fd);
-        match transport::send(&self.socket, &[IoSlice::new(&self.outbox)], fd.as_slice()) {
-            Ok(sent) => {
-                stats.sent += sent as u64;
-                self.outbox.drain(..sent);
-                self.outbox_fd = None;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
-            Err(error) => return Err(error),
-        }
-        if self.outbox.is_empty() {
-            self.outbox = Vec::new();
-        }
-        Ok(self.outbox.is_empty())
     }
 }
 

@@ -18,8 +18,13 @@ pub(crate) struct Deadlines {
 impl Deadlines {
     /// Notes when `key` wants to be called next.
     pub(crate) fn set(&mut self, key: u32, deadline: Option<Instant>) {
-        let Some(deadline) = deadline else { return };
         let index = key as usize;
+        let Some(deadline) = deadline else {
+            if let Some(Some(queued)) = self.queued.get(index).copied() {
+                self.forget(key, queued);
+            }
+            return;
+        };
         if self.queued.len() <= index {
             self.queued.resize(index + 1, None);
         }
@@ -29,6 +34,17 @@ impl Deadlines {
             *queued = Some(deadline);
             self.queue.push(Reverse((deadline, key)));
             self.compact();
+        }
+    }
+
+    /// Nobody wants to be called any more at `queued`. If that comes next it would have the loop look at the clock each time
+    /// it waits; a later one finds out.
+    fn forget(&mut self, key: u32, queued: Instant) {
+        if self.queue.peek() == Some(&Reverse((queued, key))) {
+            self.queue.pop();
+            if let Some(it) = self.queued.get_mut(key as usize) {
+                *it = None;
+            }
         }
     }
 
@@ -64,6 +80,14 @@ impl Deadlines {
     }
 }
 
+/// The earlier one of two moments, if there is any.
+pub(crate) fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (some, None) | (None, some) => some,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -95,6 +119,23 @@ mod tests {
         deadlines.set(7, Some(at(999)));
         assert_eq!(deadlines.take_due(at(500)), None);
         assert_eq!(deadlines.next(), Some(at(999)));
+    }
+
+    #[test]
+    fn a_deadline_that_is_given_up_is_not_waited_for_if_it_came_next() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut deadlines = Deadlines::default();
+        for (key, ms) in [(0, 10), (1, 20), (2, 30)] {
+            deadlines.set(key, Some(at(ms)));
+        }
+        deadlines.set(0, None);
+        assert_eq!(deadlines.next(), Some(at(20)));
+        deadlines.set(2, None);
+        deadlines.set(1, Some(at(40)));
+        assert_eq!(deadlines.take_due(at(20)), Some(1), "it finds out");
+        deadlines.set(0, Some(at(25)));
+        assert_eq!(deadlines.take_due(at(29)), Some(0), "it can come back");
     }
 
     #[test]

@@ -12,7 +12,9 @@ use log::Level;
 use rustix::event::epoll::{self, EventFlags};
 use vfio_device::{Device, DeviceRef, Errno, Interest, SourceId};
 
+use crate::conduct::{Conduct, Stall};
 use crate::connection::{Connection, Flow, Watch};
+use crate::deadlines::earlier;
 use crate::fault::{Fault, Faults};
 use crate::listener::Listener;
 use crate::log_limit::LogLimit;
@@ -52,6 +54,8 @@ struct Client {
     connection: Connection,
     /// What is waited for.
     interest: EventFlags,
+    /// Whether that lasts too long.
+    stall: Stall,
 }
 
 /// A registered device and the socket on which its clients come. Give it to an [`EventLoop`](crate::EventLoop).
@@ -67,6 +71,7 @@ pub struct Endpoint {
     handed_over: Vec<UnixStream>,
     next_id: u32,
     coming_and_going: LogLimit,
+    conduct: Conduct,
     failures: LogLimit,
     /// The users whose processes may be clients; all, if there is no list.
     allowed: Option<Box<[u32]>>,
@@ -105,6 +110,7 @@ impl Endpoint {
             handed_over: Vec::new(),
             next_id: 0,
             coming_and_going: LogLimit::new(),
+            conduct: Conduct::default(),
             failures: LogLimit::new(),
             allowed: None,
             strangers: LogLimit::new(),
@@ -202,13 +208,13 @@ impl Endpoint {
 
     fn attend(&mut self, id: u32, registry: Registry<'_>, scratch: &mut Scratch) -> Option<Event> {
         let position = self.clients.iter().position(|client| client.id == id)?;
-        let client = self.clients.get_mut(position)?;
-        let was_open = client.connection.is_open();
+        let was_open = self.clients.get(position)?.connection.is_open();
         if !was_open && self.has_departed_user() {
             return None;
         }
         let client = self.clients.get_mut(position)?;
-        let watch = Watch { faults: self.faults.as_deref_mut(), stats: &mut self.stats };
+        let (stats, conduct) = (&mut self.stats, &mut self.conduct);
+        let watch = Watch { faults: self.faults.as_deref_mut(), stats, conduct };
         let flow = client.connection.attend(&mut self.device, scratch, watch);
         let is_open = client.connection.is_open();
         self.stats.clients += u64::from(is_open && !was_open);
@@ -230,6 +236,9 @@ impl Endpoint {
                 return self.dismiss(position);
             }
         };
+        let is_waited_for = interest == EventFlags::OUT
+            || interest == EventFlags::IN && client.connection.has_begun();
+        client.stall.update(is_open && is_waited_for, client.connection.handled);
         if std::mem::replace(&mut client.interest, interest) != interest
             && registry.modify(&client.connection, Token::Connection(id), interest).is_err()
         {
@@ -254,12 +263,19 @@ impl Endpoint {
     /// Lets a connection go; closes the device if it was the device's user.
     fn dismiss(&mut self, position: usize) -> Option<Event> {
         let client = self.clients.remove(position);
-        if !client.connection.is_open() {
-            log::debug!("{}: {} left", self.name(), client.connection);
+        let (connection, name) = (&client.connection, self.device.object());
+        if !connection.is_open() {
+            if connection.refused == 0 {
+                self.conduct.say(name, format_args!("{connection} left without a VERSION"));
+            }
             return None;
         }
+        let refused = match connection.refused {
+            0 => String::new(),
+            count => format!(" ({count} of its commands were refused)"),
+        };
         self.device.close();
-        self.tell(Level::Info, &format!("{} has left", client.connection));
+        self.tell(Level::Info, &format!("{connection} has left{refused}"));
         Some(Event::ClientLeft)
     }
 
@@ -325,10 +341,16 @@ impl Endpoint {
 
     /// When [`run_timers`](Self::run_timers) is to be called next.
     pub(crate) fn deadline(&self) -> Option<Instant> {
+        let timers = earlier(self.device.next_timer(), self.rests);
+        let at_work = |it: &Client| it.connection.is_at_work() && it.stall.due().is_none();
+        if self.clients.iter().all(at_work) {
+            return timers;
+        }
         let greetings = self.clients.iter().filter(|client| !client.connection.is_open());
         let greetings = greetings.map(|client| client.connection.deadline).min();
         let rests = self.resting().map(|(_, until)| until).min();
-        [self.device.next_timer(), self.rests, greetings, rests].into_iter().flatten().min()
+        let stalls = self.clients.iter().filter_map(|client| client.stall.due()).min();
+        earlier(earlier(timers, stalls), earlier(greetings, rests))
     }
 
     /// Connections that have their turn again after a moment, and when. As long as a user that has left is not done with
@@ -358,10 +380,17 @@ impl Endpoint {
             let stays = connection.is_open() || connection.deadline > now;
             if !stays {
                 registry.remove(connection);
-                log::debug!("{name}: {connection} said nothing for {GREETING:?} and was let go");
+                let line =
+                    format_args!("{connection} has not said VERSION for {GREETING:?}: let go");
+                self.conduct.say(name, line);
             }
             stays
         });
+        for Client { connection, stall, .. } in &mut self.clients {
+            if stall.take_due(now) {
+                self.conduct.say(name, format_args!("{connection} {}", connection.awaited()));
+            }
+        }
         let rested = self.resting().find(|(_, until)| *until <= now).map(|(id, _)| id);
         let event = rested.and_then(|id| self.attend(id, registry, scratch));
         self.sync_sources(registry);

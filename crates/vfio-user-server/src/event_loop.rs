@@ -23,8 +23,6 @@ use crate::scratch::Scratch;
 
 /// Descriptors that one wait reports at most.
 const BATCH: usize = 64;
-/// Who gives way for so long was not let back by a thread that waited for the core, but by one that computes.
-const CROWDED: Duration = Duration::from_micros(200);
 /// Messages of other threads that are taken in one turn; then it is the clients' again.
 const MESSAGES: usize = 16;
 /// The epoll entry of the loop's own wake-up.
@@ -275,22 +273,23 @@ impl EventLoop {
     /// # Errors
     /// When waiting fails, which it does not while the loop's descriptors are intact.
     pub fn run(&mut self, mut on_event: impl FnMut(EndpointId, Event)) -> io::Result<()> {
-        // When a client was last attended to, as long as its next message may be worth polling for.
-        let mut attended: Option<Instant> = None;
         let mut may_be_done = true;
         while !self.handle.stop.load(Ordering::Acquire) {
             if std::mem::take(&mut may_be_done) && !self.stays && self.is_done() {
                 break;
             }
             let deadline = self.deadlines.next();
-            let polls = attended.is_some_and(|at| at.elapsed() < self.window.length());
-            let timeout = if polls { Some(Duration::ZERO) } else { deadline.map(until) };
+            let polls = self.window.polls();
+            let timeout = if polls { Some(Timespec::default()) } else { deadline.and_then(until) };
             let mut buffer = [const { MaybeUninit::uninit() }; BATCH];
-            let ready = wait(&self.epoll, &mut buffer, timeout)?;
-            if polls && ready.is_empty() {
-                self.give_way();
-            } else if !polls && let Some(at) = attended.take() {
-                self.window.missed(at.elapsed());
+            let ready = wait(&self.epoll, &mut buffer, timeout.as_ref())?;
+            if !polls {
+                self.window.woken();
+            } else if ready.is_empty() {
+                // Somebody else can have the core: the client's own threads may have been woken on it.
+                let before = self.window.before_yield();
+                thread::yield_now();
+                self.window.after_yield(before);
             }
             if deadline.is_some_and(|at| at <= Instant::now()) {
                 self.run_timers(&mut on_event);
@@ -311,27 +310,13 @@ impl EventLoop {
                     endpoint.ready(token, event.flags, registry, scratch)
                 });
                 match outcome {
-                    Called::Attended => {
-                        if polls {
-                            self.window.hit();
-                        }
-                        attended = Some(Instant::now());
-                    }
+                    Called::Attended => self.window.attended(polls),
                     Called::Other => (),
                     Called::Deserted => may_be_done = true,
                 }
             }
         }
         Ok(())
-    }
-
-    /// Between two polls, lets somebody else have the core: the client's own threads may have been woken on it.
-    fn give_way(&mut self) {
-        let before = Instant::now();
-        thread::yield_now();
-        if before.elapsed() > CROWDED {
-            self.window.crowded();
-        }
     }
 
     /// Whether nothing can happen any more. A loop without endpoints waits for messages that bring some.
@@ -359,21 +344,10 @@ impl EventLoop {
             let outcome = what(endpoint, registry, scratch);
             (outcome, endpoint.deadline(), endpoint.is_deserted())
         }));
-        let ((event, attended), deadline, deserted) = match result {
-            Ok(result) => result,
-            Err(_) => {
-                log::error!(
-                    "{}: the device panicked; it is served no longer",
-                    endpoint.device().object()
-                );
-                let broken = slot.endpoint.take();
-                slot.generation = slot.generation.wrapping_add(1);
-                if let Some(broken) = broken {
-                    broken.bury(registry, &mut self.scratch);
-                }
-                on_event(id, Event::Faulted);
-                return Called::Deserted;
-            }
+        let Ok(((event, attended), deadline, deserted)) = result else {
+            self.bury(id);
+            on_event(id, Event::Faulted);
+            return Called::Deserted;
         };
         self.deadlines.set(key, deadline);
         if let Some(event) = event {
@@ -384,6 +358,16 @@ impl EventLoop {
             (false, true) => Called::Attended,
             (false, false) => Called::Other,
         }
+    }
+
+    /// Lets an endpoint go whose device has panicked.
+    #[cold]
+    fn bury(&mut self, id: EndpointId) {
+        let Some(slot) = self.endpoints.get_mut(id.key as usize) else { return };
+        let Some(broken) = slot.endpoint.take() else { return };
+        slot.generation = slot.generation.wrapping_add(1);
+        log::error!("{}: the device panicked; it is served no longer", broken.device().object());
+        broken.bury(Registry { epoll: &self.epoll, key: id.key }, &mut self.scratch);
     }
 
     fn run_timers(&mut self, on_event: &mut impl FnMut(EndpointId, Event)) {
@@ -425,17 +409,16 @@ enum Called {
 }
 
 /// Time until `deadline`; never so short that it rounds to an earlier moment.
-fn until(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
+fn until(deadline: Instant) -> Option<Timespec> {
+    Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok()
 }
 
 fn wait<'a>(
     epoll: &OwnedFd,
     buffer: &'a mut [MaybeUninit<epoll::Event>],
-    timeout: Option<Duration>,
+    timeout: Option<&Timespec>,
 ) -> io::Result<&'a [epoll::Event]> {
-    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
-    match epoll::wait(epoll, buffer, timeout.as_ref()) {
+    match epoll::wait(epoll, buffer, timeout) {
         Ok((ready, _)) => Ok(ready),
         Err(Errno::INTR) => Ok(&[]),
         Err(errno) => Err(errno.into()),

@@ -13,6 +13,7 @@
 #[doc(hidden)] // for the program; not covered by semantic versioning
 pub mod closer;
 mod command;
+mod conduct;
 mod connection;
 mod deadlines;
 #[doc(hidden)] // for this crate's tests; not covered by semantic versioning

@@ -1,6 +1,6 @@
 //! How long an event loop polls after an answer before it goes to sleep.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A window that adapts: it is open while messages come in it, and closed while they do not.
 ///
@@ -20,10 +20,25 @@ pub(crate) struct PollWindow {
     lively: u32,
     /// Short silences that it takes to open it.
     needed: u32,
+    silence: Silence,
+}
+
+/// What has passed since a client was attended to. The clock is looked at only when something did not come at once: that
+/// takes a tenth of all that an access takes.
+#[derive(Clone, Copy, Debug)]
+enum Silence {
+    /// So much that it does not matter.
+    Long,
+    /// Nothing yet.
+    Begins,
+    /// The time since `start`, up to `seen` at least.
+    Lasts { start: Instant, seen: Instant },
 }
 
 /// A silence of so many windows is short.
 const SHORT: u32 = 4;
+/// Who gives way for so long was not let back by a thread that waited for the core, but by one that computes.
+const CROWDED: Duration = Duration::from_micros(200);
 /// Below this, polling is not worth its own cost.
 const LEAST: Duration = Duration::from_micros(5);
 /// Short silences that it takes to open a window where the core is wanted by others.
@@ -34,28 +49,74 @@ const MOST_NEEDED: u32 = 1024;
 impl PollWindow {
     /// A closed window that opens to `most`; zero ends all polling.
     pub(crate) fn new(most: Duration) -> Self {
-        Self { window: Duration::ZERO, most, lively: 0, needed: 1 }
+        Self { window: Duration::ZERO, most, lively: 0, needed: 1, silence: Silence::Long }
     }
 
-    /// How long to poll now; zero is not at all.
-    pub(crate) fn length(&self) -> Duration {
-        self.window
+    /// A client has been attended to; `polled`: its message came while the loop polled.
+    pub(crate) fn attended(&mut self, polled: bool) {
+        if polled {
+            self.hit();
+        }
+        if !self.most.is_zero() {
+            self.silence = Silence::Begins;
+        }
+    }
+
+    /// Whether the next wait is to be a poll. If not, [`woken`](Self::woken) follows it.
+    pub(crate) fn polls(&mut self) -> bool {
+        match self.silence {
+            Silence::Long => false,
+            Silence::Begins if self.window.is_zero() => {
+                let now = Instant::now();
+                self.silence = Silence::Lasts { start: now, seen: now };
+                false
+            }
+            Silence::Begins => true,
+            Silence::Lasts { start, seen } => seen.duration_since(start) < self.window,
+        }
+    }
+
+    /// The loop has slept.
+    pub(crate) fn woken(&mut self) {
+        if let Silence::Lasts { start, .. } = std::mem::replace(&mut self.silence, Silence::Long) {
+            self.missed(start.elapsed());
+        }
+    }
+
+    /// A poll was in vain, and the core is about to be given to others. Returns the time.
+    pub(crate) fn before_yield(&mut self) -> Instant {
+        if let Silence::Lasts { seen, .. } = self.silence {
+            return seen;
+        }
+        let now = Instant::now();
+        self.silence = Silence::Lasts { start: now, seen: now };
+        now
+    }
+
+    /// The core is back, which was given away at `before` or a poll later.
+    pub(crate) fn after_yield(&mut self, before: Instant) {
+        let now = Instant::now();
+        if now.duration_since(before) > CROWDED {
+            self.crowded();
+        }
+        if let Silence::Lasts { seen, .. } = &mut self.silence {
+            *seen = now;
+        }
     }
 
     /// A message came while the loop polled.
-    pub(crate) fn hit(&mut self) {
+    fn hit(&mut self) {
         (self.window, self.needed) = (self.most, 1);
     }
 
     /// Somebody else has used the core while the loop polled.
-    pub(crate) fn crowded(&mut self) {
+    fn crowded(&mut self) {
         (self.window, self.lively) = (Duration::ZERO, 0);
         self.needed = self.needed.max(NEEDED_IN_A_CROWD);
     }
 
-    /// The loop polled for [`length`](Self::length), if that is not zero, and then slept until a message came, `silence`
-    /// after the last answer.
-    pub(crate) fn missed(&mut self, silence: Duration) {
+    /// The loop polled for as long as the window is, and then slept until a message came, `silence` after the last answer.
+    fn missed(&mut self, silence: Duration) {
         if silence > self.most * SHORT {
             (self.window, self.lively) = (Duration::ZERO, 0);
         } else if !self.window.is_zero() {
@@ -82,11 +143,11 @@ mod tests {
     #[test]
     fn it_is_closed_until_a_silence_is_short() {
         let mut window = PollWindow::new(US(50));
-        assert_eq!(window.length(), US(0));
+        assert_eq!(window.window, US(0));
         window.missed(US(201));
-        assert_eq!(window.length(), US(0));
+        assert_eq!(window.window, US(0));
         window.missed(US(200));
-        assert_eq!(window.length(), US(50));
+        assert_eq!(window.window, US(50));
     }
 
     #[test]
@@ -95,9 +156,9 @@ mod tests {
         window.missed(US(60));
         window.missed(US(60));
         window.missed(US(60));
-        assert_eq!(window.length(), Duration::from_nanos(12_500));
+        assert_eq!(window.window, Duration::from_nanos(12_500));
         window.hit();
-        assert_eq!(window.length(), US(50));
+        assert_eq!(window.window, US(50));
     }
 
     #[test]
@@ -105,7 +166,7 @@ mod tests {
         let mut window = PollWindow::new(US(50));
         window.missed(US(60));
         window.missed(US(1_000_000));
-        assert_eq!(window.length(), US(0));
+        assert_eq!(window.window, US(0));
     }
 
     #[test]
@@ -114,7 +175,7 @@ mod tests {
         let polls = |window: &mut PollWindow, messages: u32| {
             let open = |_| {
                 window.missed(US(100));
-                !window.length().is_zero()
+                !window.window.is_zero()
             };
             (0..messages).map(open).filter(|open| *open).count()
         };
@@ -124,7 +185,7 @@ mod tests {
         let later = polls(&mut window, 10_000);
         assert!(later < 50, "{later} of 10000");
         window.hit();
-        assert_eq!(window.length(), US(50));
+        assert_eq!(window.window, US(50));
     }
 
     #[test]
@@ -135,10 +196,10 @@ mod tests {
         window.crowded();
         for message in 1..256 {
             window.missed(US(60));
-            assert_eq!(window.length(), US(0), "{message}");
+            assert_eq!(window.window, US(0), "{message}");
         }
         window.missed(US(60));
-        assert_eq!(window.length(), US(50));
+        assert_eq!(window.window, US(50));
     }
 
     #[test]
@@ -146,7 +207,7 @@ mod tests {
         let mut window = PollWindow::new(US(0));
         for _ in 0..10 {
             window.missed(US(0));
-            assert_eq!(window.length(), US(0));
+            assert_eq!(window.window, US(0));
         }
     }
 }

@@ -102,8 +102,11 @@ impl Fds {
     }
 
     /// Closes all.
+    #[inline]
     pub fn clear(&mut self) {
-        self.held.clear();
+        if !self.is_empty() {
+            self.held.clear();
+        }
     }
 
     /// Takes all, first ones first. Those that the iterator has not yielded when it is dropped are closed.
@@ -218,7 +221,8 @@ pub fn receive(socket: impl AsFd, buf: &mut [u8], fds: &mut Fds) -> io::Result<R
     message.msg_controllen = fds.control.0.len() as _;
     let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
     // SAFETY: `message` points to `buf` and to `fds.control`, with their sizes, and both are borrowed mutably here.
-    let bytes = retry(|| unsafe { libc::recvmsg(socket, &raw mut message, flags) })?;
+    let bytes =
+        retry(|| unsafe { libc::syscall(libc::SYS_recvmsg, socket, &raw mut message, flags) })?;
 
     let before = fds.len();
     let control_size = message.msg_controllen as usize;
@@ -259,11 +263,12 @@ pub fn send(socket: impl AsFd, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) ->
     let socket = socket.as_fd().as_raw_fd();
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: `message` points to `parts`, to what these borrow, and to `control`, with their sizes.
-    retry(|| unsafe { libc::sendmsg(socket, &raw const message, flags) })
+    retry(|| unsafe { libc::syscall(libc::SYS_sendmsg, socket, &raw const message, flags) })
 }
 
-/// Calls until no signal interrupts: a system call that returns a size, or -1 and errno.
-fn retry(mut call: impl FnMut() -> isize) -> io::Result<usize> {
+/// Calls until no signal interrupts: a system call that returns a size, or -1 and errno. As a bare number: the C library's
+/// own functions are points at which a thread can be cancelled, which takes as many instructions again as all else here.
+fn retry(mut call: impl FnMut() -> libc::c_long) -> io::Result<usize> {
     loop {
         if let Ok(size) = usize::try_from(call()) {
             return Ok(size);

@@ -59,19 +59,25 @@ macro_rules! wire {
             pub const SIZE: usize = 0 $( + <$type as Field>::SIZE )+;
 
             /// The struct at the front of `bytes`, and the bytes after it; `None` if there are too few.
+            #[inline]
             pub fn decode(bytes: &[u8]) -> Option<(Self, &[u8])> {
+                // One look at the length: in as many bytes as it takes every field is known to lie.
+                let (own, rest) = bytes.split_first_chunk::<{ Self::SIZE }>()?;
+                let bytes = own.as_slice();
                 $( let ($field, bytes) = <$type as Field>::take(bytes)?; )+
-                Some((Self { $($field),+ }, bytes))
+                debug_assert!(bytes.is_empty());
+                Some((Self { $($field),+ }, rest))
             }
 
             /// Writes the struct to the front of `out` and returns what is left of it; `None`, and nothing
             /// written, if it does not fit.
+            #[inline]
             pub fn encode<'a>(&self, out: &'a mut [u8]) -> Option<&'a mut [u8]> {
-                if out.len() < Self::SIZE {
-                    return None;
-                }
+                let (own, rest) = out.split_first_chunk_mut::<{ Self::SIZE }>()?;
+                let out = own.as_mut_slice();
                 $( let out = self.$field.put(out)?; )+
-                Some(out)
+                debug_assert!(out.is_empty());
+                Some(rest)
             }
         }
 

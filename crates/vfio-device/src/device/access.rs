@@ -26,6 +26,11 @@ impl Device {
             return Ok(());
         }
         self.cx.irqs.holdoff.accessed();
+        if it.is_trapped() && !data.is_empty() {
+            data.fill(0);
+            ops.region_read(region, offset, data, &mut self.cx);
+            return Ok(());
+        }
         let mut at = offset;
         let mut rest = data;
         while !rest.is_empty() {
@@ -61,6 +66,10 @@ impl Device {
             return Ok(());
         }
         self.cx.irqs.holdoff.accessed();
+        if it.is_trapped() && !data.is_empty() {
+            ops.region_write(region, offset, data, &mut self.cx);
+            return Ok(());
+        }
         let mut at = offset;
         let mut rest = data;
         while !rest.is_empty() {

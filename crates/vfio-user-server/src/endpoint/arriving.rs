@@ -9,6 +9,7 @@ use rustix::event::epoll::EventFlags;
 
 use super::{Client, Endpoint, GREETING};
 use crate::closer;
+use crate::conduct::Stall;
 use crate::connection::Connection;
 use crate::registry::{KIND_BITS, Registry, Token};
 use crate::transport;
@@ -62,7 +63,12 @@ impl Endpoint {
             let stranger = self.clients.iter().position(|it| it.connection.is_stranger());
             let position = stranger.or_else(|| self.clients.iter().position(silent));
             match position {
-                Some(position) => registry.remove(&self.clients.remove(position).connection),
+                Some(position) => {
+                    let connection = self.clients.remove(position).connection;
+                    registry.remove(&connection);
+                    let line = format_args!("{connection} has not said VERSION and makes room");
+                    self.conduct.say(self.device.object(), line);
+                }
                 None if may_open => (),
                 None => {
                     closer::close_elsewhere(socket.into());
@@ -81,7 +87,7 @@ impl Endpoint {
             let line = format_args!("{name}: {connection} is turned away: {who} is not allowed");
             self.strangers.say(Level::Warn, line);
         }
-        self.clients.push(Client { id, connection, interest: EventFlags::IN });
+        self.clients.push(Client { id, connection, interest: EventFlags::IN, stall: Stall::No });
         Ok(())
     }
 }

@@ -1,0 +1,75 @@
+//! An hour of one manager: guests, plugs, clients, enemies, commands and pictures at once, by a seeded plan.
+//!
+//! Not a test that every change has to pass: `cargo xtask soak manager` runs it. In phases, each of which ends with all
+//! devices removed: what the manager has then is compared from phase to phase, and what it has meanwhile is sampled. Each
+//! actor is a thread that does one thing after another, drawn from the seed, and has devices of its own; what goes wrong
+//! with one is counted, and all go on.
+#![cfg(test)]
+
+mod clients;
+mod commands;
+#[path = "../guest_hotplug/guest.rs"]
+mod guest;
+mod guests;
+mod hostile;
+#[path = "../common/managed.rs"]
+mod managed;
+#[path = "../common/picture.rs"]
+mod picture;
+#[path = "../common/random.rs"]
+mod random;
+mod samples;
+mod stage;
+mod verdict;
+#[path = "../../crates/vfio-user-server/tests/common/client.rs"]
+mod vfio;
+
+use std::time::Duration;
+
+use managed::Managed;
+use random::from_environment;
+use samples::Report;
+use stage::{Actor, Stage};
+
+/// Loops of the manager.
+const LOOPS: &str = "2";
+/// After the first phase, which warms up.
+const PHASES: u64 = 6;
+
+/// Name, how many, what each does again and again.
+const ACTORS: [(&str, usize, Actor); 5] = [
+    ("guests", 2, guests::act),
+    ("clients", 2, clients::act),
+    ("enemies", 2, hostile::act),
+    ("commands", 2, commands::act),
+    ("listeners", 1, commands::listen),
+];
+
+#[test]
+#[ignore = "takes an hour: cargo xtask soak manager"]
+fn a_manager_that_all_use_and_abuse_neither_grows_nor_complains() {
+    let minutes = from_environment("MDEV_USER_MINUTES", 60);
+    let seed = from_environment("MDEV_USER_SEED", 1);
+    guests::prepare();
+    let phase = Duration::from_secs(minutes * 60) / (PHASES as u32);
+    let managed = Managed::start_with(&[
+        "--loops",
+        LOOPS,
+        "--allow-path",
+        "DIR",
+        "--mtty-ports",
+        "64",
+        "--mdpy-max",
+        "16",
+        "--mbochs-mb",
+        "512",
+    ]);
+    let stage = Stage::new(managed);
+    let mut report = Report::new(&stage, minutes, seed);
+    for number in 0..PHASES {
+        stage.play(&ACTORS, seed, number, phase, &mut report);
+        report.rest(&stage);
+    }
+    let failures = report.judge(&stage);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
