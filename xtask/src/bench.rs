@@ -1,10 +1,11 @@
-//! `cargo xtask bench`: our devices beside QEMU's own, in one guest, taking turns; many devices in one process, and bad ones
-//! among them.
+//! `cargo xtask bench`: ours beside other servers; our devices beside QEMU's own, in one guest, taking turns; many devices in
+//! one process, and bad ones among them.
 
 mod client;
 mod devices;
 mod display;
 mod far_end;
+mod latency;
 mod machine;
 mod manager;
 mod neighbours;
@@ -31,6 +32,8 @@ pub enum Of {
     Display,
     /// What each of many devices of a manager costs
     Devices,
+    /// What a client waits for among many devices, idle and at work
+    Latency,
     /// What a client waits for beside bad neighbours
     Neighbours,
 }
@@ -45,11 +48,12 @@ pub fn run(of: Option<Of>, rounds: Option<usize>) -> Result {
             continue;
         }
         let outcome = match part {
-            Of::Wire => wire::run(rounds.unwrap_or(21), &mut summary),
-            Of::Serial => serial::run(rounds.unwrap_or(11)),
-            Of::Display => display::run(rounds.unwrap_or(101)),
+            Of::Wire => wire::run(rounds.unwrap_or(41), &mut summary),
+            Of::Serial => serial::run(rounds.unwrap_or(11), &mut summary),
+            Of::Display => display::run(rounds.unwrap_or(101), &mut summary),
             Of::Devices => devices::run(rounds.unwrap_or(3)),
-            Of::Neighbours => neighbours::run(rounds.unwrap_or(21)),
+            Of::Latency => latency::run(rounds.unwrap_or(21), &mut summary),
+            Of::Neighbours => neighbours::run(rounds.unwrap_or(21), &mut summary),
         };
         if let Err(error) = &outcome {
             println!("\nerror: {error}");

@@ -52,7 +52,14 @@ enum Task {
     /// completions, units for a user's systemd and the descriptor; it is unpacked and its program run. Nothing is
     /// installed.
     Deb,
-    /// Measures our devices beside QEMU's own, in one guest, and many devices in one process
+    /// Measures ours beside other servers, our devices beside QEMU's own in one guest, and many devices in one process
+    ///
+    /// Without a name all of it, one after the other. Each figure is a ratio to something that took turns with it; in the
+    /// end there is one table of those that matter, and what has a bound and misses it makes the task fail.
+    ///
+    /// wire: what a client waits for one access to a server: ours with and without polling, the vfio_user crate's, and an
+    /// echo of as many bytes, which is the floor; what they cost in system calls and allocations. Client and server each
+    /// have a CPU. latency: one client among up to 1000 devices, idle or at work. No guest in either.
     ///
     /// serial: what a guest waits for a register, and how fast a tty goes each way, to and from a socket on the host. The
     /// guest has four serial ports: two of QEMU's own pci-serial, mtty, and mtty served with --poll-us 0. display: stores
@@ -63,7 +70,7 @@ enum Task {
     Bench {
         /// Measure only this
         of: Option<bench::Of>,
-        /// How often each takes its turn [default: 11 for serial, 101 for display, 3 for devices, 21 for neighbours]
+        /// How often each takes its turn [default: 41 for wire, 21 for latency, 11 for serial, 101 for display, 3 for devices, 21 for neighbours]
         #[arg(long)]
         rounds: Option<usize>,
     },

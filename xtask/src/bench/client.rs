@@ -41,6 +41,11 @@ impl Client {
         self.call(&read())
     }
 
+    /// Asks for it, and does not wait.
+    pub fn ask(&mut self) -> Result {
+        Ok(self.socket.write_all(&read())?)
+    }
+
     /// For who says what no client should.
     pub fn into_socket(self) -> UnixStream {
         self.socket
@@ -48,6 +53,11 @@ impl Client {
 
     fn call(&mut self, message: &[u8]) -> Result {
         self.socket.write_all(message)?;
+        self.take()
+    }
+
+    /// Takes an answer.
+    pub fn take(&mut self) -> Result {
         let mut header = [0; HEADER];
         self.socket.read_exact(&mut header)?;
         let word = |bytes: &[u8], at: usize| -> Option<u32> {

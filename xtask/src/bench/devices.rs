@@ -96,7 +96,7 @@ pub fn run(rounds: usize) -> Result {
 }
 
 /// How many files this process may have open at one time, and what it starts.
-fn raised_limit() -> u64 {
+pub(super) fn raised_limit() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     if current != maximum {
         let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });

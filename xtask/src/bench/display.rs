@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use guest_kit::{Guest, Tools, vfio_user_device};
 
+use super::summary::{Bound, Summary};
 use super::{PROBE, median, median_interval, spread};
 use crate::cargo::build_program;
 use crate::report::{Result, heading};
@@ -28,7 +29,7 @@ struct Peer {
 }
 
 /// Prints the table.
-pub fn run(rounds: usize) -> Result {
+pub fn run(rounds: usize, summary: &mut Summary) -> Result {
     if rounds < FEWEST {
         return Err(format!("--rounds {rounds}: {FEWEST} at least, fewer say nothing").into());
     }
@@ -64,7 +65,7 @@ pub fn run(rounds: usize) -> Result {
     }
     guest.power_off(SOON)?;
     server.stop()?;
-    compare(&peers)
+    compare(&peers, summary)
 }
 
 /// Two of QEMU's, then ours.
@@ -88,9 +89,9 @@ const FEWEST: usize = 21;
 /// A control that leaves more than this open, as a part of the speed, decides nothing.
 const VAGUE: f64 = 0.1;
 
-/// Prints the table. Fails if the median of ours is below the interval that two equal devices differ by, or that is so
-/// wide that being within it means nothing.
-fn compare(peers: &[Peer]) -> Result {
+/// Prints the table. The median of ours is not to be below the interval that two equal devices differ by. Fails if that is
+/// so wide that being within it means nothing.
+fn compare(peers: &[Peer], summary: &mut Summary) -> Result {
     let [base, control, ours] = peers else { return Err("there are not three displays".into()) };
     heading(
         "Medians; speed as a multiple of the first, round by round: median (95 % interval of it)",
@@ -112,10 +113,9 @@ fn compare(peers: &[Peer]) -> Result {
     let mut doubts = Vec::new();
     for (what, of) in ["stores", "loads"].into_iter().zip(of) {
         let (least, most) = median_interval(&ratios(of, control));
-        let is_below = median(&ratios(of, ours)) < least;
+        let name = format!("{what} of a guest to mbochs, speed / bochs-display");
+        summary.ratios(&name, &ratios(of, ours), Some(Bound::Least(least)));
         let is_vague = most - least > VAGUE;
-        println!("{what}: mbochs is {}below the control", if is_below { "" } else { "not " });
-        doubts.extend(is_below.then(|| format!("{what} are slower")));
         doubts.extend(is_vague.then(|| format!("{what} vary too much, take more --rounds")));
     }
     if doubts.is_empty() { Ok(()) } else { Err(doubts.join("; ").into()) }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::client::{Client, garbage, posted_store, read};
 use super::manager::Manager;
+use super::summary::Summary;
 use super::{interval_name, median, spread};
 use crate::cargo::build_program;
 use crate::report::{Result, heading};
@@ -65,7 +66,7 @@ struct Turn {
 }
 
 /// Prints the tables.
-pub fn run(rounds: usize) -> Result {
+pub fn run(rounds: usize, summary: &mut Summary) -> Result {
     heading("Building mdev-user");
     let program = build_program()?;
     for (name, loops) in [("On the same loop", "1"), ("On a loop of its own", "2")] {
@@ -89,6 +90,7 @@ pub fn run(rounds: usize) -> Result {
             }
         }
         print(name, &turns);
+        note(name, &turns, summary);
         drop(client);
         manager.stop()?;
     }
@@ -239,6 +241,20 @@ fn ask(street: &Street, stop: &AtomicBool, question: &str, answer: &str) -> Resu
         said += AT_ONCE as u64;
     }
     Ok(said)
+}
+
+/// The worst of the neighbours: it needs no list to know that all others are better.
+fn note(name: &str, turns: &[Vec<Turn>], summary: &mut Summary) {
+    let Some(alone) = turns.first() else { return };
+    let ratios = |turns: &[Turn]| -> Vec<f64> {
+        turns.iter().zip(alone).map(|(it, alone)| it.median / alone.median).collect()
+    };
+    let others = KINDS.iter().zip(turns).skip(2).map(|((kind, ..), turns)| (kind, ratios(turns)));
+    let worst = others.max_by(|(_, one), (_, other)| median(one).total_cmp(&median(other)));
+    if let Some((kind, ratios)) = worst {
+        let name = format!("{}, beside the worst: {kind} / nobody", name.to_lowercase());
+        summary.ratios(&name, &ratios, None);
+    }
 }
 
 fn print(name: &str, turns: &[Vec<Turn>]) {

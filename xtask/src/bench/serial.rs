@@ -9,6 +9,7 @@ use guest_kit::{Guest, Tools, vfio_user_device};
 use serde_json::Value;
 
 use super::far_end::FarEnd;
+use super::summary::Summary;
 use super::{PROBE, interval_name, median, median_interval, spread};
 use crate::cargo::build_program;
 use crate::report::{Result, heading};
@@ -71,7 +72,7 @@ impl Counts {
 }
 
 /// Prints the tables.
-pub fn run(rounds: usize) -> Result {
+pub fn run(rounds: usize, summary: &mut Summary) -> Result {
     heading("Building mdev-user, and the program that measures in the guest");
     let program = build_program()?;
     let probe = guest_kit::program(PROBE)?;
@@ -122,6 +123,14 @@ pub fn run(rounds: usize) -> Result {
     guest.power_off(SOON)?;
     servers.into_iter().try_for_each(Server::stop)?;
     print_speed(&ports, rounds);
+    if let Some(base) = ports.first() {
+        for port in ports.iter().skip(2) {
+            let name = format!("a guest's load, {} / QEMU's own port", port.name);
+            summary.ratios(&name, &ratios(&port.load, &base.load), None);
+            let name = format!("a guest's writes, {}, speed / QEMU's own", port.name);
+            summary.ratios(&name, &ratios(&base.write.pace, &port.write.pace), None);
+        }
+    }
     print_cost(&ports, rounds as f64, traced);
     Ok(())
 }

@@ -67,7 +67,7 @@ pub fn run(program: &Path, cpus: Cpus, summary: &mut Summary) -> Result {
 
 fn count(peer: &Peer, at: usize) -> Result<Counts> {
     let mut user = peer.user(&Exchange::register_read())?;
-    // It is let go after 5 s if it says nothing, and says something.
+    // What is done once is done then.
     for _ in 0..100 {
         user.once()?;
     }
