@@ -308,16 +308,19 @@ impl Kernel {
 mod tests {
     use super::*;
 
-    fn of(spec: &str, changes: bool) -> Files {
-        let mut files = Files::new();
-        files.add_device(&crate::manage::Definition::parse(spec).unwrap().spec, changes);
-        files
-    }
-
+    /// What a device adds to what each server has, in which `/tmp/a` is a directory where all is that it names.
     fn words(spec: &str, changes: bool) -> Vec<String> {
-        let files = of(spec, changes);
-        let own = Files::new().describe();
-        files.describe().into_iter().filter(|word| !own.contains(word)).collect()
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().to_str().unwrap();
+        for name in ["edid", "out", "log", "p.in", "p.out"] {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        let mut files = Files::new();
+        let own = files.describe();
+        let definition = crate::manage::Definition::parse(&spec.replace("/tmp/a", place));
+        files.add_device(&definition.unwrap().spec, changes);
+        let words = files.describe().into_iter().filter(|word| !own.contains(word));
+        words.map(|word| word.replace(place, "/tmp/a")).collect()
     }
 
     #[test]
