@@ -35,6 +35,9 @@ pub fn manage(options: &cli::Manage) -> Result<ExitCode, Box<dyn Error>> {
     let definitions = Definitions::read(options.config.as_deref(), options.save)?;
     let ending = Ending::new()?;
     raise_limit();
+    // It is the control group's files that tell.
+    let cpus = thread::available_parallelism().map_or(1, usize::from).min(MOST_LOOPS);
+    let loops = options.loops.map_or(cpus, usize::from);
     let given = handed.as_ref().and_then(place_of);
     let uids = options.peers.uids();
     let access = Access::new(uids.clone(), given.as_deref());
@@ -53,8 +56,6 @@ pub fn manage(options: &cli::Manage) -> Result<ExitCode, Box<dyn Error>> {
     let parents = Arc::new(Parents::with(options.pools.into()));
     let handle = Handle::new(sender, parents, allowed);
     let devices = Arc::new(Devices::managed(handle.clone()));
-    let cpus = thread::available_parallelism().map_or(1, usize::from).min(MOST_LOOPS);
-    let loops = options.loops.map_or(cpus, usize::from);
     let serving = Serving { loops, poll: options.polling.most(), access };
     let manager = Manager::new(tree, serving, definitions, Arc::clone(&devices), handle.clone());
     let mut manager = manager.map_err(|error| {

@@ -48,7 +48,7 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
     let control = Bound::new(path, handed_control, Gate::new(None))?;
     path.into_iter().for_each(|path| sandbox.files.add_socket(path));
     let directory = private_directory()?;
-    sandbox.files.add_own(directory.path());
+    sandbox.files.add_temporary(directory.path());
     sandbox.files.add_terminal();
     let mut command = command(&options)?;
     let (mut endpoints, mut known) = (Vec::new(), Vec::new());

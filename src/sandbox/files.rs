@@ -22,6 +22,7 @@ type Rights = BitFlags<AccessFs>;
 /// To take away what this program has made, and nothing else.
 const TAKE_AWAY: Rights = make_bitflags!(AccessFs::{RemoveFile});
 const READ: Rights = make_bitflags!(AccessFs::{ReadFile | ReadDir});
+const WRITE: Rights = make_bitflags!(AccessFs::{WriteFile | MakeSock | MakeSym});
 /// A file that is there, again.
 const AGAIN: Rights = make_bitflags!(AccessFs::{ReadFile | WriteFile | Truncate});
 const TERMINALS: Rights = make_bitflags!(AccessFs::{ReadFile | WriteFile | IoctlDev});
@@ -92,6 +93,12 @@ impl Files {
     /// A socket that has been made at this path, and is taken away at the end.
     pub fn add_socket(&mut self, path: &Path) {
         self.add_parent(path, TAKE_AWAY);
+    }
+
+    /// A directory that goes at the end, with what is in it then.
+    pub fn add_temporary(&mut self, directory: &Path) {
+        self.add(directory, TAKE_AWAY | AccessFs::ReadDir);
+        self.add_parent(directory, AccessFs::RemoveDir.into());
     }
 
     /// A directory of this program's own, which goes at the end if it has made it.
@@ -177,12 +184,10 @@ impl Files {
             self.rules.iter().filter(|(path, rights)| !rights.is_empty() && path.exists())
         {
             let (path, rights) = (path.display(), *rights);
-            let what = if rights == TAKE_AWAY || rights == AccessFs::RemoveDir {
-                "remove"
-            } else if rights
-                .intersects(AccessFs::WriteFile | AccessFs::MakeSock | AccessFs::MakeSym)
-            {
+            let what = if rights.intersects(WRITE) {
                 "write"
+            } else if rights.intersects(AccessFs::RemoveFile | AccessFs::RemoveDir) {
+                "remove"
             } else {
                 "read"
             };
@@ -303,16 +308,19 @@ impl Kernel {
 mod tests {
     use super::*;
 
-    fn of(spec: &str, changes: bool) -> Files {
-        let mut files = Files::new();
-        files.add_device(&crate::manage::Definition::parse(spec).unwrap().spec, changes);
-        files
-    }
-
+    /// What a device adds to what each server has, in which `/tmp/a` is a directory where all is that it names.
     fn words(spec: &str, changes: bool) -> Vec<String> {
-        let files = of(spec, changes);
-        let own = Files::new().describe();
-        files.describe().into_iter().filter(|word| !own.contains(word)).collect()
+        let directory = tempfile::tempdir().unwrap();
+        let place = directory.path().to_str().unwrap();
+        for name in ["edid", "out", "log", "p.in", "p.out"] {
+            std::fs::write(directory.path().join(name), "").unwrap();
+        }
+        let mut files = Files::new();
+        let own = files.describe();
+        let definition = crate::manage::Definition::parse(&spec.replace("/tmp/a", place));
+        files.add_device(&definition.unwrap().spec, changes);
+        let words = files.describe().into_iter().filter(|word| !own.contains(word));
+        words.map(|word| word.replace(place, "/tmp/a")).collect()
     }
 
     #[test]

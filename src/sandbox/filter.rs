@@ -97,7 +97,7 @@ const ANY: &[c_long] = &[
     libc::SYS_newfstatat,
     libc::SYS_openat,
     libc::SYS_readlinkat,
-    libc::SYS_renameat,
+    RENAMEAT,
     libc::SYS_renameat2,
     libc::SYS_statfs,
     libc::SYS_statx,
@@ -145,6 +145,12 @@ const ANY: &[c_long] = &[
     libc::SYS_umask,
     libc::SYS_uname,
 ];
+
+/// The crate `libc` has it for the one machine alone.
+#[cfg(target_arch = "x86_64")]
+const RENAMEAT: c_long = libc::SYS_renameat;
+#[cfg(not(target_arch = "x86_64"))]
+const RENAMEAT: c_long = 38;
 
 /// The older forms, which newer machines never had.
 #[cfg(target_arch = "x86_64")]

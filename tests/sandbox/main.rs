@@ -3,6 +3,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod calls;
+mod changes;
 #[path = "../common/managed.rs"]
 mod managed;
 mod refusals;
