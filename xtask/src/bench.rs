@@ -1,10 +1,12 @@
 //! `cargo xtask bench`: ours beside other servers; our devices beside QEMU's own, in one guest, taking turns; many devices in
 //! one process, and bad ones among them.
 
+mod boot;
 mod client;
 mod devices;
 mod display;
 mod far_end;
+mod floor;
 mod latency;
 mod machine;
 mod manager;
@@ -36,6 +38,10 @@ pub enum Of {
     Latency,
     /// What a client waits for beside bad neighbours
     Neighbours,
+    /// From power-on to the guest's driver
+    Boot,
+    /// A guest's register, beside one of a server in C that does nothing but answer
+    Floor,
 }
 
 /// Measures, and prints a table for each; in the end the figures that have to be something, and those that are not. `rounds`:
@@ -54,6 +60,8 @@ pub fn run(of: Option<Of>, rounds: Option<usize>) -> Result {
             Of::Devices => devices::run(rounds.unwrap_or(3)),
             Of::Latency => latency::run(rounds.unwrap_or(21), &mut summary),
             Of::Neighbours => neighbours::run(rounds.unwrap_or(21), &mut summary),
+            Of::Boot => boot::run(rounds.unwrap_or(7), &mut summary),
+            Of::Floor => floor::run(rounds.unwrap_or(51), &mut summary),
         };
         if let Err(error) = &outcome {
             println!("\nerror: {error}");

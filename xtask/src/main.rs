@@ -66,11 +66,14 @@ enum Task {
     /// to a framebuffer and loads from it, of mbochs and of two of QEMU's own bochs-display. QEMU's two are each other's
     /// control. They take turns. devices: what each of up to 2000 devices of a manager costs, and what is left of them; no
     /// guest. neighbours: how long a client waits for a register beside clients that flood, do not read, or send garbage,
-    /// to a device or to the control socket, on the same loop and on another; no guest. Leave the machine alone meanwhile.
+    /// to a device or to the control socket, on the same loop and on another; no guest. boot: from power-on until the
+    /// guest's driver has mtty-2, beside QEMU's pci-serial-2x, and mbochs-medium, beside bochs-display. floor: a guest's
+    /// register of mtty-1 beside one of a server in C that only answers (needs cc). Leave the machine alone meanwhile.
     Bench {
         /// Measure only this
         of: Option<bench::Of>,
-        /// How often each takes its turn [default: 41 for wire, 21 for latency, 11 for serial, 101 for display, 3 for devices, 21 for neighbours]
+        /// How often each takes its turn [default: 41 for wire, 21 for latency, 11 for serial, 101 for display, 3 for devices,
+        /// 21 for neighbours, 7 for boot, 51 for floor]
         #[arg(long)]
         rounds: Option<usize>,
     },
