@@ -51,6 +51,7 @@ fn main() -> ExitCode {
     }
     // The terminal of `run` belongs to the command.
     let quiet = matches!(cli.command, Some(Command::Run(_)));
+    signals::outlive_full_files();
     logging::start(cli.log_level, quiet);
     let result = match cli.command {
         Some(Command::Serve(options)) => commands::serve::serve(options),
