@@ -55,6 +55,7 @@ fn main() -> ExitCode {
     }
     // The terminal of `run` belongs to the command.
     let quiet = matches!(cli.command, Some(Command::Run(_)));
+    signals::outlive_full_files();
     let confined = cli.sandbox().is_some_and(|sandbox| sandbox.is_on());
     logging::start(cli.log_level, quiet, confined);
     let result = match cli.command {

@@ -1,8 +1,17 @@
 //! The signals that ask this program to end.
 
 use std::io;
+use std::sync::Arc;
 
+use signal_hook::consts::SIGXFSZ;
 use signal_hook::iterator::Signals;
+
+/// A file that may not grow any more (ulimit -f) is an error to whoever writes it, be it the log, and not the end of this
+/// program.
+pub fn outlive_full_files() {
+    // If it cannot be had there is nothing better.
+    let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+}
 
 /// SIGTERM, SIGINT and SIGHUP, from now on; but those that whoever started this program had it ignore (`nohup`, a
 /// shell's `&`) stay ignored.

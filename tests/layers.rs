@@ -1,5 +1,8 @@
 #![cfg(test)]
-//! The direction of dependencies, and where unsafe code is.
+//! The direction of dependencies, where unsafe code is, and that docs/security.md has it all.
+
+#[path = "../crates/vfio-device/tests/contract/named.rs"]
+mod named;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -25,16 +28,8 @@ const EDGES: [(&str, &[&str]); 10] = [
 ];
 /// Registers and nothing of the host: no libc, no socket, no log.
 const DEVICES: [&str; 3] = ["mbochs", "mdpy", "mtty"];
-/// The files with unsafe code, each of which says why at its top.
-const UNSAFE: [&str; 7] = [
-    "crates/bench-peers/src/receives.rs", // for development only, as the next
-    "crates/guest-kit/src/guest/flip.rs", // a guest's program, and no part of ours
-    "crates/vfio-device/src/dma/window.rs",
-    "crates/vfio-device/src/irq/aio.rs",
-    "crates/vfio-user-server/src/transport.rs",
-    "src/inherited.rs",
-    "xtask/src/bench/probe.rs", // a guest's program, and no part of ours
-];
+/// Words that open unsafe code, or declare some.
+const UNSAFE: [&str; 5] = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait", "unsafe extern"];
 /// Crates that forbid it for good, so that none of their modules can opt in.
 const SAFE: [&str; 5] = ["chardev", "guest-kit", "mbochs", "mdpy", "mtty"];
 
@@ -113,25 +108,94 @@ fn devices_depend_on_the_device_contract_alone() {
     }
 }
 
-#[test]
-fn unsafe_code_is_in_the_files_that_say_why() {
+/// The lines of a source without their comments.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(|line| line.split("//").next().unwrap_or_default())
+}
+
+/// Where in a source unsafe code is: the name of the function of each block, `-` outside of any.
+fn unsafe_in(text: &str) -> Vec<String> {
+    let mut function = "-";
     let mut found = Vec::new();
-    for (name, text) in sources() {
-        let code = text.lines().map(|line| line.split("//").next().unwrap_or_default());
-        let words = ["unsafe {", "unsafe fn", "unsafe impl", "unsafe trait", "unsafe extern"];
-        let opens = ["expect(unsafe_code", "allow(unsafe_code", "warn(unsafe_code"];
-        let holds = |line: &str| words.iter().chain(&opens).any(|word| line.contains(word));
-        if code.filter(|line| holds(line)).count() != 0 {
-            assert!(text.contains("// UNSAFETY: "), "{name} does not say why");
-            found.push(name);
+    for line in code(text) {
+        if let Some((_, rest)) = line.split_once("fn ")
+            && let Some((name, _)) = rest.split_once(['(', '<'])
+        {
+            function = name;
+        }
+        if UNSAFE.iter().any(|word| line.contains(word)) {
+            found.push(function.to_owned());
         }
     }
-    assert_eq!(found, UNSAFE);
+    found
+}
+
+/// A page of docs/, and of it the rows of the table below a headline, as cells.
+fn table(page: &str, headline: &str) -> Vec<Vec<String>> {
+    let page = std::fs::read_to_string(root().join("docs").join(page)).unwrap();
+    let (_, rest) = page.split_once(&format!("\n## {headline}\n")).unwrap();
+    let section = rest.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|it| it.strip_prefix("| ")?.strip_suffix(" |")).skip(1);
+    rows.map(|row| row.split(" | ").map(|cell| cell.replace('`', "")).collect()).collect()
+}
+
+#[test]
+fn unsafe_code_is_in_the_files_that_say_why_and_each_block_in_the_inventory() {
+    let mut found = Vec::new();
+    for (name, text) in sources() {
+        let opens = ["expect(unsafe_code", "allow(unsafe_code", "warn(unsafe_code"];
+        let blocks = unsafe_in(&text);
+        if !blocks.is_empty() || code(&text).any(|line| opens.iter().any(|it| line.contains(it))) {
+            assert!(text.contains("// UNSAFETY: "), "{name} does not say why");
+            assert!(!blocks.is_empty(), "{name} needs none");
+        }
+        found.extend(blocks.into_iter().map(|function| [name.clone(), function]));
+    }
+    let rows = table("security.md", "Unsafe code");
+    let mut written: Vec<_> =
+        rows.into_iter().map(|row| [row[0].clone(), row[1].clone()]).collect();
+    written.sort();
+    found.sort();
+    assert_eq!(written, found, "docs/security.md on the left");
     for name in SAFE {
         let library = root().join("crates").join(name).join("src/lib.rs");
         let text = std::fs::read_to_string(library).unwrap();
         assert!(text.lines().any(|line| line == "#![forbid(unsafe_code)]"), "{name}");
     }
+}
+
+#[test]
+fn unsafe_code_is_found_where_it_is() {
+    let source = "unsafe extern \"C\" {\nfn one(a: A) {\n// unsafe {\nlet a = unsafe { b };\n}\n\
+                  unsafe fn two<T>() {\nunsafe {\n";
+    assert_eq!(unsafe_in(source), ["-", "one", "two", "two"]);
+}
+
+#[test]
+fn every_test_that_the_security_page_names_exists() {
+    let page = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let (page, _) = page.split_once("\n## Unsafe code\n").unwrap();
+    let there_are = named::tests(root(), &["crates", "src", "tests"]);
+    let named = named::named(page);
+    let missing: Vec<_> = named.iter().filter(|(_, name)| !there_are.contains(name)).collect();
+    assert!(missing.is_empty(), "docs/security.md names what is no test: {missing:?}");
+    assert!(named.len() > 100, "only {} tests are named: are they still tables?", named.len());
+    let (_, threats) = page.split_once("\n## Threats\n").unwrap();
+    for row in threats.lines().filter(|line| line.starts_with("| ") && !line.contains("| tests |"))
+    {
+        assert!(!named::named(row).is_empty(), "nothing shows this: {row}");
+    }
+}
+
+#[test]
+fn every_fault_that_brought_another_server_down_has_its_row() {
+    let rows = table("security.md", "What brought other servers down");
+    let mut faults: Vec<_> = rows.iter().flat_map(|row| row[0].split(", ")).collect();
+    let mut all: Vec<_> = (1..=38).map(|number| format!("L{number}")).collect();
+    all.extend((1..=18).map(|number| format!("R{number}")));
+    faults.sort_unstable();
+    all.sort();
+    assert_eq!(faults, all);
 }
 
 #[test]

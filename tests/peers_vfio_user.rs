@@ -1,6 +1,7 @@
 #![cfg(test)]
 //! What breaks the server of rust-vmm's `vfio_user` crate 0.1.7, tried on the program. R1 to R18 are the ways found
-//! there; each test says its own, and R15 and R16 are in `peers_vfio_user_waiting.rs`. In all of them the next client is served and no descriptor is left.
+//! there; each test says its own, and R15 and R16 are in `peers_vfio_user_waiting.rs`. In all of them the next client is
+//! served and no descriptor is left.
 
 #[path = "common/bodies.rs"]
 mod bodies;
@@ -22,26 +23,6 @@ use client::{
     NO_REPLY, QEMU_CAPABILITIES, access, count, eventfd, header, message, version, words,
 };
 use watched::{Watched, within_5_s};
-
-/// Scratch register of the port behind BAR 0: 8 bits of storage.
-const SCR: u64 = 7;
-
-/// Commands that a client may send, and a body for each that is right.
-fn right_bodies() -> Vec<(u16, Vec<u8>)> {
-    vec![
-        (DMA_MAP, map(3, 0, 0x10000, 4096)),
-        (DMA_UNMAP, unmap(2, 0, 0)),
-        (DEVICE_GET_INFO, words(&[16, 0, 0, 0])),
-        (DEVICE_GET_REGION_INFO, words(&[32, 0, 7, 0, 0, 0, 0, 0])),
-        (DEVICE_GET_REGION_IO_FDS, words(&[16, 0, 0, 0])),
-        (DEVICE_GET_IRQ_INFO, words(&[16, 0, 0, 0])),
-        (DEVICE_SET_IRQS, words(&[20, TRIGGER_NONE, 0, 0, 0])),
-        (REGION_READ, access(CONFIG, 0, 4, &[])),
-        (REGION_WRITE, access(0, SCR, 1, &[0x5a])),
-        (DEVICE_RESET, vec![]),
-        (REGION_WRITE_MULTI, vec![0; 8]),
-    ]
-}
 
 /// R1: a panic there.
 #[test]

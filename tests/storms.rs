@@ -5,6 +5,8 @@
 mod bodies;
 #[path = "../crates/vfio-user-server/tests/common/client.rs"]
 mod client;
+#[path = "common/limits.rs"]
+mod limits;
 #[path = "common/program.rs"]
 mod program;
 #[path = "common/watched.rs"]
@@ -23,20 +25,11 @@ use client::command::{
 };
 use client::errno::{EBUSY, EMFILE};
 use client::{Client, NO_REPLY, QEMU_CAPABILITIES, access, eventfd, header, message, version};
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use limits::limit_descriptors;
+use rustix::process::{Pid, Signal, kill_process};
 use watched::{Watched, within_5_s};
 
 const INTX_TRIGGER_EVENTFD: [u32; 4] = [TRIGGER_EVENTFD, INTX, 0, 1];
-
-/// From now on the process may open so many descriptors more.
-fn limit_descriptors(pid: Pid, more: usize) {
-    let open = std::fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).unwrap();
-    let number = |name: std::ffi::OsString| name.to_str().unwrap().parse::<u64>().unwrap();
-    let open: Vec<_> = open.map(|entry| number(entry.unwrap().file_name())).collect();
-    let most = (0..).filter(|number| !open.contains(number)).nth(more).unwrap();
-    let limit = Rlimit { current: Some(most), maximum: Some(most) };
-    prlimit(Some(pid), Resource::Nofile, limit).unwrap();
-}
 
 #[test]
 fn a_thousand_clients_that_come_and_go_leave_nothing() {

@@ -4,12 +4,15 @@ use std::io::{self, BufRead, BufReader, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::io::retry_on_intr;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde_json::{Map, Value};
 use vfio_device::Errno;
+use vfio_user_server::log_limit::LogLimit;
+use vfio_user_server::transport;
 
 use super::clients::Client;
 use super::devices::Devices;
@@ -36,6 +39,7 @@ pub fn serve(client: &Client, devices: &Devices) -> io::Result<()> {
             return Ok(());
         }
         if line.len() > MAX_LINE {
+            tell_of(stream, &format!("said a line of more than {MAX_LINE} bytes, and is let go"));
             let why = format!("a line is at most {MAX_LINE} bytes; this ends the connection");
             return send_line(stream, reply::line(None, Err(&Failure::invalid(why))), None);
         }
@@ -51,6 +55,14 @@ pub fn serve(client: &Client, devices: &Devices) -> io::Result<()> {
         }
         client.rests();
     }
+}
+
+/// Logs what a client does that ends its connection, with a limit: it can come back.
+fn tell_of(stream: &UnixStream, what: &str) {
+    static LIMIT: LazyLock<Mutex<LogLimit>> = LazyLock::new(Mutex::default);
+    let pid = transport::peer(stream).pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
+    let mut limit = LIMIT.lock().unwrap_or_else(PoisonError::into_inner);
+    limit.say(log::Level::Info, format_args!("control socket: a client{pid} {what}"));
 }
 
 /// A line an event, until the client has left or takes none. What has waited is sent at once: a client that others keep
@@ -115,7 +127,11 @@ fn send(stream: &UnixStream, lines: &str, mut fd: Option<BorrowedFd<'_>>) -> io:
             control.push(SendAncillaryMessage::ScmRights(fds.as_slice()));
         }
         let parts = [IoSlice::new(rest)];
-        let sent = retry_on_intr(|| sendmsg(stream, &parts, &mut control, SendFlags::NOSIGNAL))?;
+        let sent = retry_on_intr(|| sendmsg(stream, &parts, &mut control, SendFlags::NOSIGNAL));
+        if sent == Err(Errno::AGAIN) {
+            tell_of(stream, "takes no answers, and is let go");
+        }
+        let sent = sent?;
         rest = rest.get(sent..).unwrap_or_default();
     }
     Ok(())

@@ -126,6 +126,8 @@ pub struct Definitions {
     saves: bool,
     /// Something has come or gone since that was done.
     unsaved: bool,
+    /// That could not be done the last time, which has been told.
+    fails: bool,
     pub all: Vec<(Uuid, Definition)>,
 }
 
@@ -146,7 +148,7 @@ impl Definitions {
         if saves {
             saving::clear(&path);
         }
-        Ok(Self { path: Some(path), saves, unsaved: false, all })
+        Ok(Self { path: Some(path), saves, unsaved: false, fails: false, all })
     }
 
     /// The file that they are written to, if they are.
@@ -188,8 +190,18 @@ impl Definitions {
         };
         let devices = self.all.iter().map(|(uuid, it)| (*uuid, it.kind, it.json()));
         let text = format!("{:#}\n", dump(devices));
-        if let Err(error) = saving::replace(path, text.as_bytes()) {
-            log::error!("cannot write {}: {}; it is as it was", path.display(), plain(&error));
+        let failed = saving::replace(path, text.as_bytes()).err();
+        let failed_before = mem::replace(&mut self.fails, failed.is_some());
+        match failed {
+            // There may be room the next time.
+            Some(error) => {
+                self.unsaved = true;
+                let level = if failed_before { log::Level::Debug } else { log::Level::Error };
+                let shown = path.display();
+                log::log!(level, "cannot write {shown}: {}; it is as it was", plain(&error));
+            }
+            None if failed_before => log::info!("{} is up to date again", path.display()),
+            None => (),
         }
     }
 }

@@ -12,13 +12,15 @@ use crate::program::Program;
 use crate::shape::same_shape;
 use crate::{mdev_user, say, shell, socket_of};
 
-const DOCUMENTS: [&str; 15] = [
+const DOCUMENTS: [&str; 17] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
     "docs/compatibility.md",
     "docs/control.md",
     "docs/faults.md",
+    "docs/security.md",
     "docs/systemd.md",
     "docs/manage.md",
     "docs/writing-a-device.md",
@@ -224,6 +226,7 @@ fn each_link_leads_somewhere() {
         let text = document(name);
         let links = text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap());
         for link in links.filter(|link| !link.starts_with("https://")) {
+            let link = link.split('#').next().unwrap();
             let target = root().join(name).parent().unwrap().join(link);
             assert!(target.exists(), "{name}: {link}");
         }

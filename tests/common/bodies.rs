@@ -10,7 +10,8 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 
-use crate::client::words;
+use crate::client::command::*;
+use crate::client::{access, words};
 
 pub const INTX: u32 = 0;
 pub const MSI: u32 = 1;
@@ -22,6 +23,9 @@ pub const UNMASK_EVENTFD: u32 = 0x14;
 
 /// Region index of configuration space.
 pub const CONFIG: u32 = 7;
+
+/// Scratch register of the port behind BAR 0 of a serial card: 8 bits of storage.
+pub const SCR: u64 = 7;
 
 fn longs(longs: &[u64]) -> Vec<u8> {
     longs.iter().flat_map(|long| long.to_ne_bytes()).collect()
@@ -52,4 +56,21 @@ pub fn memory(size: u64) -> OwnedFd {
 /// Fills an eventfd's counter up: one more would block.
 pub fn fill(eventfd: &OwnedFd) {
     rustix::io::write(eventfd, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+}
+
+/// Commands that a client may send, and a body for each that is right.
+pub fn right_bodies() -> Vec<(u16, Vec<u8>)> {
+    vec![
+        (DMA_MAP, map(3, 0, 0x10000, 4096)),
+        (DMA_UNMAP, unmap(2, 0, 0)),
+        (DEVICE_GET_INFO, words(&[16, 0, 0, 0])),
+        (DEVICE_GET_REGION_INFO, words(&[32, 0, 7, 0, 0, 0, 0, 0])),
+        (DEVICE_GET_REGION_IO_FDS, words(&[16, 0, 0, 0])),
+        (DEVICE_GET_IRQ_INFO, words(&[16, 0, 0, 0])),
+        (DEVICE_SET_IRQS, words(&[20, TRIGGER_NONE, 0, 0, 0])),
+        (REGION_READ, access(CONFIG, 0, 4, &[])),
+        (REGION_WRITE, access(0, SCR, 1, &[0x5a])),
+        (DEVICE_RESET, vec![]),
+        (REGION_WRITE_MULTI, vec![0; 8]),
+    ]
 }

@@ -53,7 +53,7 @@ impl Tracee {
             return Outcome::Ended(signal);
         }
         // As if it had made its own call, and a signal had come.
-        let rax = (-i64::from(nix::libc::EINTR)).cast_unsigned();
+        let rax = (-i64::from(libc::EINTR)).cast_unsigned();
         let user_regs_struct { rdi, rsi, rdx, r10, r8, r9, .. } = entered;
         ptrace::setregs(pid, user_regs_struct { rax, rdi, rsi, rdx, r10, r8, r9, ..returned })
             .unwrap();

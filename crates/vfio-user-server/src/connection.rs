@@ -215,8 +215,15 @@ impl Connection {
         if !self.outbox.is_empty() {
             return "takes no answers: nothing it says is read until it does".into();
         }
-        let size = Header::decode(waiting).map_or(Header::SIZE as u32, |(it, _)| it.msg_size);
-        format!("has said {} of a message's {size} bytes, and not the rest", waiting.len())
+        match Header::decode(waiting) {
+            Some((Header { msg_size, .. }, _)) => {
+                format!(
+                    "has said {} of a message's {msg_size} bytes, and not the rest",
+                    waiting.len()
+                )
+            }
+            None => format!("has said {} bytes of a message, and not the rest", waiting.len()),
+        }
     }
 
     /// When the connection is to be attended to next, whatever the client does.

@@ -272,7 +272,7 @@ impl Endpoint {
         }
         let refused = match connection.refused {
             0 => String::new(),
-            count => format!(" ({count} of its commands were refused)"),
+            count => format!(" (refused commands: {count})"),
         };
         self.device.close();
         self.tell(Level::Info, &format!("{connection} has left{refused}"));

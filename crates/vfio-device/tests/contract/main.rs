@@ -19,6 +19,7 @@ mod mdev;
 mod memory;
 mod model;
 mod msix;
+mod named;
 mod page;
 mod pci_layout;
 mod races;
