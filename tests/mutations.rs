@@ -4,14 +4,14 @@
 //! MDEV_USER_ROUNDS and MDEV_USER_SEED make it a longer run, or another one:
 //! `MDEV_USER_SEED=7 MDEV_USER_ROUNDS=100000 cargo test --test mutations -- --nocapture`.
 
-#![expect(clippy::host_endian_bytes, reason = "the wire is in host order")]
-
 #[path = "../crates/vfio-user-server/tests/common/client.rs"]
 mod client;
 #[path = "common/conversation.rs"]
 mod conversation;
 #[path = "../crates/vfio-user-server/tests/common/counting.rs"]
 mod counting;
+#[path = "common/judge.rs"]
+mod judge;
 #[path = "common/mutate.rs"]
 mod mutate;
 #[path = "common/pump.rs"]
@@ -25,11 +25,12 @@ mod server;
 
 use std::time::{Duration, Instant};
 
-use client::{Client, message, words};
+use client::Client;
 use conversation::{Said, Samples, parse};
+use judge::{expected, judge, last};
 use mtty::Mtty;
-use mutate::{Sending, mutated, sendings};
-use pump::{Answers, exchange};
+use mutate::{mutated, sendings};
+use pump::exchange;
 use random::{Random, from_environment};
 use server::{Init, Server, made};
 use uuid::Uuid;
@@ -38,93 +39,6 @@ use vfio_user_server::Event;
 
 const ROUNDS: u64 = 25_000;
 const SEED: u64 = 20_260_101;
-/// A REGION_WRITE of max_data_xfer_size, headers included: the longest message.
-const MAX_MESSAGE: u32 = (1 << 20) + 32;
-const VERSION: u16 = 1;
-const GET_INFO: u16 = 4;
-/// The message that ends every round.
-const LAST_ID: u16 = 0xbeef;
-
-/// What a server that does as the protocol says answers, in this order.
-struct Expected {
-    /// id and command of each reply.
-    replies: Vec<(u16, u16)>,
-    /// After these the connection ends: a header gave a size that no message has.
-    ends: bool,
-    /// A VERSION wants no reply: whether it was refused, which ends the connection, cannot be seen.
-    silent_version: bool,
-}
-
-/// Reads the stream as the server has to. An unfinished message is finished, or if it is a long one left as it is: then
-/// nothing more is answered.
-fn expected(stream: &mut Vec<u8>) -> Expected {
-    let mut it = Expected { replies: Vec::new(), ends: false, silent_version: false };
-    let mut at = 0;
-    while at < stream.len() {
-        let missing = (at + 16).saturating_sub(stream.len());
-        stream.resize(stream.len() + missing, 0);
-        let half =
-            |offset: usize| u16::from_ne_bytes(stream[at + offset..][..2].try_into().unwrap());
-        let word =
-            |offset: usize| u32::from_ne_bytes(stream[at + offset..][..4].try_into().unwrap());
-        let (id, command, size, wants_reply) = (half(0), half(2), word(4), word(8) & 0x10 == 0);
-        it.ends = !(16..=MAX_MESSAGE).contains(&size);
-        it.silent_version |= command == VERSION && !wants_reply;
-        if wants_reply {
-            it.replies.push((id, command));
-        }
-        if it.ends {
-            return it;
-        }
-        at += size as usize;
-    }
-    stream.resize(at, 0);
-    it
-}
-
-/// Whether what came is what had to come.
-fn judge(expected: &Expected, answers: &Answers) -> Result<(), String> {
-    let mut agreed = false;
-    for (number, reply) in answers.replies.iter().enumerate() {
-        let Some(wanted) = expected.replies.get(number) else {
-            return Err(format!("one reply too many: {reply:x?}"));
-        };
-        if (reply.id, reply.command) != *wanted {
-            return Err(format!("reply {number} is {reply:x?} instead of {wanted:x?}"));
-        }
-        let well_formed = match reply.flags {
-            0x1 => reply.error == 0 && (16..=MAX_MESSAGE).contains(&reply.size),
-            0x21 => (1..4096).contains(&reply.error) && reply.size == 16,
-            _ => false,
-        };
-        if !well_formed {
-            return Err(format!("reply {number} is malformed: {reply:x?}"));
-        }
-        let is_last = number + 1 == answers.replies.len() && answers.closed;
-        if is_last && reply.command == VERSION && reply.error != 0 && !agreed {
-            return Ok(());
-        }
-        agreed |= reply.command == VERSION && reply.error == 0;
-    }
-    if answers.closed && expected.silent_version {
-        return Ok(());
-    }
-    if answers.replies.len() != expected.replies.len() {
-        let count = answers.replies.len();
-        return Err(format!("{count} replies instead of {}", expected.replies.len()));
-    }
-    if expected.ends != answers.closed {
-        return Err(format!("closed: {}, to be: {}", answers.closed, expected.ends));
-    }
-    // A silent VERSION may have been agreed on, or not.
-    let last = answers.replies.last().filter(|_| !expected.ends && !expected.silent_version);
-    match last.map(|last| (last.error, last.size)) {
-        Some((0, 32)) if agreed => Ok(()),
-        Some((22, 16)) if !agreed => Ok(()),
-        None => Ok(()),
-        Some(_) => Err(format!("GET_INFO at the end, agreed {agreed}: {last:x?}")),
-    }
-}
 
 fn conversations() -> Vec<Vec<Said>> {
     let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conversations");
@@ -179,9 +93,7 @@ fn nonsense_does_no_harm() {
         let mut sendings = sendings(&said, &mut random);
         if !wanted.ends {
             // By itself: what comes with descriptors in one sendmsg has them.
-            let bytes = message(LAST_ID, GET_INFO, 0, &words(&[16, 0, 0, 0]));
-            sendings.push(Sending { bytes, fds: Vec::new() });
-            wanted.replies.push((LAST_ID, GET_INFO));
+            sendings.push(last(&mut wanted));
         }
         let answers =
             exchange(&server.path_of(device), &sendings, &samples, &wanted.replies, wanted.ends);

@@ -151,6 +151,16 @@ fn start(client: Arc<Client>, clients: Arc<Clients>, devices: Arc<Devices>) -> i
     thread::Builder::new().name("control client".into()).spawn(serve).map(|_| ())
 }
 
+/// Answers a client that somebody else has taken on, on this thread, until its connection ends.
+///
+/// # Errors
+/// When that ends by an error.
+pub fn answer_one(stream: UnixStream, devices: &Devices) -> io::Result<()> {
+    let clients = Clients::new(1, false)?;
+    let client = clients.enter(stream).map_err(|_| io::ErrorKind::QuotaExceeded)?;
+    connection::serve(&client, devices)
+}
+
 /// A client's place, which is free when this is dropped, whatever became of the client.
 struct Place {
     clients: Arc<Clients>,

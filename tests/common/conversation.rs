@@ -11,9 +11,10 @@ use std::fmt::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::event::EventfdFlags;
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 
-use crate::client::{Reply, eventfd, message};
+use super::client::{Reply, eventfd, message};
 
 const NAMES: [&str; 19] = [
     "?0",
@@ -45,13 +46,36 @@ pub enum Kind {
     File,
     Socket,
     Other,
+    /// One that blocks, and that no more can be added to.
+    FullEventfd,
+    /// A memfd of two pages that cannot be written or resized.
+    Sealed,
+    /// A memfd of one byte.
+    Short,
+    /// The end of a pipe that is read.
+    Pipe,
+    Epoll,
+    Directory,
 }
 
-pub const KINDS: [Kind; 4] = [Kind::Eventfd, Kind::File, Kind::Socket, Kind::Other];
+pub const KINDS: [Kind; 10] = [
+    Kind::Eventfd,
+    Kind::File,
+    Kind::Socket,
+    Kind::Other,
+    Kind::FullEventfd,
+    Kind::Sealed,
+    Kind::Short,
+    Kind::Pipe,
+    Kind::Epoll,
+    Kind::Directory,
+];
 
 impl Kind {
     fn name(self) -> &'static str {
-        ["eventfd", "file", "socket", "other"][self as usize]
+        let names =
+            ["eventfd", "file", "socket", "other", "full-eventfd", "sealed", "short", "pipe"];
+        [&names[..], &["epoll", "directory"]].concat()[self as usize]
     }
 
     fn of(fd: &OwnedFd) -> Self {
@@ -68,14 +92,33 @@ impl Kind {
 }
 
 /// One descriptor of each kind, to be sent as often as one likes.
-pub struct Samples([OwnedFd; 4]);
+pub struct Samples([OwnedFd; KINDS.len()]);
 
 impl Samples {
     pub fn new() -> Self {
-        let file = memfd_create("guest", MemfdFlags::CLOEXEC).unwrap();
-        ftruncate(&file, 1 << 40).unwrap();
-        let other = std::fs::File::open("/dev/null").unwrap();
-        Self([eventfd(0), file, UnixStream::pair().unwrap().0.into(), other.into()])
+        let memfd = |size, flags| {
+            let file = memfd_create("guest", MemfdFlags::CLOEXEC | flags).unwrap();
+            ftruncate(&file, size).unwrap();
+            file
+        };
+        let sealed = memfd(0x2000, MemfdFlags::ALLOW_SEALING);
+        let seals = SealFlags::SEAL | SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE;
+        fcntl_add_seals(&sealed, seals).unwrap();
+        let full = rustix::event::eventfd(0, EventfdFlags::CLOEXEC).unwrap();
+        rustix::io::write(&full, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        let open = |path| OwnedFd::from(std::fs::File::open(path).unwrap());
+        Self([
+            eventfd(0),
+            memfd(1 << 40, MemfdFlags::empty()),
+            UnixStream::pair().unwrap().0.into(),
+            open("/dev/null"),
+            full,
+            sealed,
+            memfd(1, MemfdFlags::empty()),
+            std::io::pipe().unwrap().0.into(),
+            rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC).unwrap(),
+            open("/proc/self"),
+        ])
     }
 
     pub fn of(&self, kinds: &[Kind]) -> Vec<BorrowedFd<'_>> {

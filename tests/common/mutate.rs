@@ -3,7 +3,8 @@
 #![expect(clippy::host_endian_bytes, reason = "the wire is in host order")]
 
 use crate::client::message;
-use crate::conversation::{KINDS, Kind, Said};
+use crate::conversation::{KINDS, Said};
+use crate::pump::Sending;
 use crate::random::Random;
 
 /// Messages of a conversation at most.
@@ -31,12 +32,6 @@ const EDGES: [u32; 20] = [
     0x7fff_ffff,
     0xffff_ffff,
 ];
-
-/// What is sent with one sendmsg.
-pub struct Sending {
-    pub bytes: Vec<u8>,
-    pub fds: Vec<Kind>,
-}
 
 /// A conversation that begins like one of these, and does not go on like it.
 pub fn mutated(all: &[Vec<Said>], random: &mut Random) -> Vec<Said> {

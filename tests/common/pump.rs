@@ -1,6 +1,7 @@
 //! Sends and receives at the same time: neither side ever waits for the other to read.
 
 #![expect(clippy::host_endian_bytes, reason = "the wire is in host order")]
+#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
@@ -12,9 +13,14 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use crate::client::Reply;
-use crate::conversation::Samples;
-use crate::mutate::Sending;
+use super::client::Reply;
+use super::conversation::{Kind, Samples};
+
+/// What is sent with one sendmsg.
+pub struct Sending {
+    pub bytes: Vec<u8>,
+    pub fds: Vec<Kind>,
+}
 
 /// What the server sent.
 pub struct Answers {
@@ -33,7 +39,17 @@ pub fn exchange(
     wanted: &[(u16, u16)],
     ends: bool,
 ) -> Result<Answers, String> {
-    let socket = UnixStream::connect(path).unwrap();
+    exchange_on(UnixStream::connect(path).unwrap(), sendings, samples, wanted, ends)
+}
+
+/// The same on a connection that is there.
+pub fn exchange_on(
+    socket: UnixStream,
+    sendings: &[Sending],
+    samples: &Samples,
+    wanted: &[(u16, u16)],
+    ends: bool,
+) -> Result<Answers, String> {
     socket.set_nonblocking(true).unwrap();
     let mut stream = Incoming::default();
     let mut pieces = sendings.iter().filter(|piece| !piece.bytes.is_empty()).peekable();
@@ -49,6 +65,7 @@ pub fn exchange(
                 }
                 Ok(more) => sent += more,
                 Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => (),
                 Err(Errno::PIPE | Errno::CONNRESET) => broken = true,
                 Err(error) => return Err(format!("sendmsg: {error}")),
             }
@@ -64,7 +81,10 @@ pub fn exchange(
         }
         let flags = if all_sent { PollFlags::IN } else { PollFlags::IN | PollFlags::OUT };
         let second = Timespec { tv_sec: 1, tv_nsec: 0 };
-        poll(&mut [PollFd::new(&socket, flags)], Some(&second)).unwrap();
+        match poll(&mut [PollFd::new(&socket, flags)], Some(&second)) {
+            Ok(_) | Err(Errno::INTR) => (),
+            Err(error) => return Err(format!("poll: {error}")),
+        }
     }
 }
 
@@ -100,6 +120,8 @@ impl Incoming {
                 Ok(0) => self.closed = true,
                 Ok(count) => self.bytes.extend_from_slice(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                // A fuzzer's clock.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => self.closed = true,
                 Err(error) => return Err(format!("recvmsg: {error}")),
             }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use mtty::line::Character;
 
-use super::*;
+use super::bits::*;
 
 const CHARACTER_ERRORS: u8 = PE | FE | BI;
 

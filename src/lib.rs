@@ -1,4 +1,7 @@
 //! The program `mdev-user`: the command line, and what joins devices to servers.
+//!
+//! It is a library for its own fuzz targets and tests (ADR 30). Nobody else is to use it, and no version of it promises
+//! anything.
 
 mod activation;
 mod cli;
@@ -6,6 +9,8 @@ mod commands;
 mod control;
 mod device_spec;
 mod errors;
+#[doc(hidden)] // for the fuzz targets; not covered by semantic versioning
+pub mod fuzzing;
 #[cfg(test)]
 mod idle;
 mod inherited;
@@ -31,7 +36,8 @@ use cli::{Cli, Command};
 
 const PRINT_CAPABILITIES: &str = "--print-capabilities";
 
-fn main() -> ExitCode {
+/// The whole program: reads the command line, does what it says, and returns the exit status.
+pub fn main() -> ExitCode {
     let _terminal = chardev::TerminalGuard::new();
     // Before anything can be wrong with the rest: a program that starts this one relies on it.
     if std::env::args_os()
