@@ -4,24 +4,26 @@ mod changing;
 mod control;
 mod handed;
 mod manage;
+mod sandbox;
 mod serial;
+mod serving;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use log::LevelFilter;
-use vfio_user_server::{DEFAULT_POLL, Fault, FaultError};
 
 pub use changing::{FaultArgs, Set};
 pub use control::{Control, Info, Screenshot, Wait};
 use control::{INFO_EXAMPLES, SCREENSHOT_EXAMPLES, WAIT_EXAMPLES, WAIT_USAGE};
 pub use handed::{Peers, Ready, Socket};
 pub use manage::{Create, Events, List, Manage, Remove, Reset};
+pub use sandbox::{AllowPath, Sandbox, SandboxMode, SeccompMode};
 pub use serial::{Expect, Send, Serial, SerialVerb};
+pub use serving::{Faults, Polling};
 
 use crate::activation;
 use crate::device_spec::{DeviceSpec, DeviceSpecParser};
@@ -240,6 +242,12 @@ pub struct Serve {
 
     #[command(flatten)]
     pub faults: Faults,
+
+    #[command(flatten)]
+    pub allow_path: AllowPath,
+
+    #[command(flatten)]
+    pub sandbox: Sandbox,
 }
 
 /// The options of a device, which `run` takes with its type.
@@ -333,50 +341,6 @@ fn is_same(one: &Path, other: &Path) -> bool {
 }
 
 #[derive(Debug, Args)]
-pub struct Polling {
-    /// Poll for up to N microseconds after a client was answered, as long as that saves wake-ups; 0 never polls.
-    /// Polling makes register accesses about twice as fast and costs CPU time only while a guest is busy with them
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = default_poll_us(),
-        allow_negative_numbers = true,
-        value_parser = microseconds,
-    )]
-    pub poll_us: u64,
-}
-
-fn microseconds(text: &str) -> Result<u64, &'static str> {
-    match text.parse() {
-        Ok(number @ 0..=1_000_000) => Ok(number),
-        Ok(_) | Err(_) => Err("a number from 0 to 1000000"),
-    }
-}
-
-/// The server's own default, in microseconds.
-fn default_poll_us() -> u64 {
-    u64::try_from(DEFAULT_POLL.as_micros()).unwrap_or(u64::MAX)
-}
-
-impl Polling {
-    pub fn most(&self) -> Duration {
-        Duration::from_micros(self.poll_us)
-    }
-}
-
-#[derive(Debug, Args)]
-pub struct Faults {
-    /// Go wrong on purpose, to test a client: ACTION[,OPTION=VALUE]..., ACTION being delay, stall, drop, error, cut,
-    /// short, disconnect, lose-irq or stick-irq. Can be given several times. See Faults for the options
-    #[arg(long = "fault", value_name = "SPEC", value_parser = fault)]
-    pub list: Vec<Fault>,
-}
-
-fn fault(text: &str) -> Result<Fault, FaultError> {
-    text.parse()
-}
-
-#[derive(Debug, Args)]
 pub struct Run {
     /// Types of the devices, in the order in which QEMU is to see them. TYPE,OPTION=VALUE,... gives a device options:
     /// xres, yres and edid of an mbochs, as `mdev-user help serve` has them
@@ -391,6 +355,12 @@ pub struct Run {
 
     #[command(flatten)]
     pub faults: Faults,
+
+    #[command(flatten)]
+    pub allow_path: AllowPath,
+
+    #[command(flatten)]
+    pub sandbox: Sandbox,
 
     /// The command, after `--`. For each device `-device {"driver":"vfio-user-pci",...}` is added at its end. Its exit
     /// status becomes this program's; 127 if it cannot be found, 126 if it cannot be run, 128 + N if signal N ended it

@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use log::LevelFilter;
 
+use crate::sandbox;
+
 /// Lines that may wait to be written.
 const WAITING: usize = 1024;
 /// How long the end of the program waits for them.
@@ -27,8 +29,8 @@ static QUEUE: OnceLock<SyncSender<Item>> = OnceLock::new();
 static LOST: AtomicU64 = AtomicU64::new(0);
 
 /// Starts the log. `level` comes from the command line and stands above RUST_LOG; without both it is info, or warn if
-/// `quiet`.
-pub fn start(level: Option<LevelFilter>, quiet: bool) {
+/// `quiet`. If it is `confined`, what writes it can open no file.
+pub fn start(level: Option<LevelFilter>, quiet: bool, confined: bool) {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(if quiet { LevelFilter::Warn } else { LevelFilter::Info });
     match level {
@@ -40,7 +42,18 @@ pub fn start(level: Option<LevelFilter>, quiet: bool) {
         writeln!(out, "{time} {:<5} {}", record.level(), record.args())
     });
     let (sender, receiver) = sync_channel(WAITING);
-    if thread::Builder::new().name("log".into()).spawn(move || write_out(&receiver)).is_ok() {
+    let (done, begun) = sync_channel(1);
+    let write = move || {
+        if confined {
+            // A kernel that cannot is told of where the sandbox is.
+            sandbox::give_up_files();
+        }
+        let _ = done.send(());
+        write_out(&receiver);
+    };
+    if thread::Builder::new().name("log".into()).spawn(write).is_ok() {
+        // The calls by which it gives them up are among those that are given up later.
+        let _ = begun.recv();
         let _ = QUEUE.set(sender);
         builder.target(env_logger::Target::Pipe(Box::new(Lines)));
     }

@@ -16,6 +16,7 @@ mod notify;
 mod order;
 mod parents;
 mod peers;
+mod sandbox;
 mod serial;
 mod signals;
 mod usage;
@@ -49,18 +50,19 @@ fn main() -> ExitCode {
     {
         return usage::report(&error);
     }
+    if let Some(what) = cli.contradiction() {
+        return usage::contradiction(&what);
+    }
     // The terminal of `run` belongs to the command.
     let quiet = matches!(cli.command, Some(Command::Run(_)));
-    logging::start(cli.log_level, quiet);
+    let confined = cli.sandbox().is_some_and(|sandbox| sandbox.is_on());
+    logging::start(cli.log_level, quiet, confined);
     let result = match cli.command {
         Some(Command::Serve(options)) => commands::serve::serve(options),
         Some(Command::Run(options)) => commands::run::run(options),
         Some(Command::Info(options)) => commands::info::print(&options),
         Some(Command::Screenshot(options)) => commands::screenshot::take(options),
-        Some(Command::Wait(options)) => match options.contradiction() {
-            Some(what) => return usage::contradiction(&what),
-            None => commands::wait::wait(options),
-        },
+        Some(Command::Wait(options)) => commands::wait::wait(options),
         Some(Command::Serial(options)) => commands::serial::run(&options),
         Some(Command::Send(options)) => commands::send::send(options),
         Some(Command::Expect(options)) => commands::expect::expect(options),

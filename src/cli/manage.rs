@@ -7,9 +7,9 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueHint};
 use uuid::Uuid;
 
-use super::Polling;
 use super::control::{Server, duration};
 use super::handed::{Peers, Ready};
+use super::{Polling, Sandbox};
 use crate::device_spec::DeviceTextParser;
 use crate::manage;
 use crate::parents::Pools;
@@ -66,6 +66,9 @@ pub struct Manage {
 
     #[command(flatten)]
     pub polling: Polling,
+
+    #[command(flatten)]
+    pub sandbox: Sandbox,
 }
 
 #[derive(Clone, Copy, Debug, Args)]

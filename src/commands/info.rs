@@ -1,6 +1,7 @@
 //! `mdev-user info`: how devices do, for people, as JSON and as metrics.
 
 mod metrics;
+mod sandbox;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -24,7 +25,8 @@ pub fn print(options: &cli::Info) -> Result<ExitCode, Box<dyn Error>> {
     let text = if options.metrics {
         metrics::text(devices)
     } else {
-        devices.iter().map(describe).collect::<Vec<_>>().join("\n")
+        let sandbox = sandbox::describe(&info["sandbox"]);
+        devices.iter().map(describe).chain(sandbox).collect::<Vec<_>>().join("\n")
     };
     print_text(&text)?;
     Ok(ExitCode::SUCCESS)

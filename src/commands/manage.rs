@@ -18,6 +18,7 @@ use crate::manage::{Access, Allowed, Definitions, Handle, Manager, Own, Serving,
 use crate::notify::{Notify, ReadyFd};
 use crate::parents::Parents;
 use crate::peers::Gate;
+use crate::sandbox::Sandbox;
 use crate::signals::{self, Ending};
 
 /// Unless it is said how many.
@@ -27,6 +28,10 @@ pub fn manage(options: &cli::Manage) -> Result<ExitCode, Box<dyn Error>> {
     // Before anything here is opened, which might get the number of one of them.
     let Handed { control: handed, ready: ready_fd } = Handed::take(options)?;
     let allowed = Allowed::new(&options.allow_path)?;
+    let mut sandbox = Sandbox::new(options.sandbox);
+    sandbox.add_later_devices(&allowed);
+    sandbox.files.add_own(&options.run_dir);
+    sandbox.check()?;
     let definitions = Definitions::read(options.config.as_deref(), options.save)?;
     let ending = Ending::new()?;
     raise_limit();
@@ -39,6 +44,9 @@ pub fn manage(options: &cli::Manage) -> Result<ExitCode, Box<dyn Error>> {
     // Who was told the run directory finds one there in any case.
     let own = (given.as_ref() != Some(&path)).then_some(path.as_path());
     let control = Bound::new(own, handed, Gate::new(uids))?;
+    definitions.place().into_iter().for_each(|path| sandbox.files.add_saved(path));
+    // All is open, and there is one thread.
+    sandbox.enter(None)?;
     let notify = Notify::from_environment();
     let allowed = allowed.but(Own::new(&root, given.as_deref(), options.config.as_deref()));
     let (sender, messages) = channels();

@@ -25,23 +25,31 @@ use crate::cli;
 use crate::control::{Bound, Devices, Known};
 use crate::device_spec::DeviceSpec;
 use crate::errors::{complain, plain};
-use crate::manage::Definition;
+use crate::manage::{Allowed, Definition};
 use crate::notify::{self, Notify};
 use crate::parents::{Created, Parents};
 use crate::peers::Gate;
+use crate::sandbox::Sandbox;
 use crate::signals::{self, Ending};
 
 pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
     // Before anything here is opened, which might get the number of one of them.
     let handed_control = handed_control(&options)?;
+    let allowed = Allowed::new(&options.allow_path.directories)?;
+    let can_change = handed_control.is_some() || options.control.control_path.is_some();
+    let mut sandbox = Sandbox::new(options.sandbox);
+    sandbox.add_devices(&options.devices, can_change.then_some(&allowed));
+    sandbox.check()?;
     // Files that they are made of may be waited for: until those are there, signals have their usual effect.
     let devices = create_all(&options.devices)?;
     let ending = Ending::new()?;
     let mut event_loop = EventLoop::new(options.polling.most())?;
     let path = options.control.control_path.as_deref();
     let control = Bound::new(path, handed_control, Gate::new(None))?;
-    let notify = Notify::from_environment();
+    path.into_iter().for_each(|path| sandbox.files.add_socket(path));
     let directory = private_directory()?;
+    sandbox.files.add_own(directory.path());
+    sandbox.files.add_terminal();
     let mut command = command(&options)?;
     let (mut endpoints, mut known) = (Vec::new(), Vec::new());
     for (number, (spec, Created { device, ports })) in
@@ -64,13 +72,24 @@ pub fn run(options: cli::Run) -> Result<ExitCode, Box<dyn Error>> {
         command.arg("-device").arg(argument);
     }
 
-    let devices = Arc::new(Devices::new(known));
-    let answered = Arc::clone(&devices);
-    let control = control.map(|control| control.answer(answered)).transpose()?;
-    let child = match command.spawn() {
+    let allowed = sandbox.is_on().then(|| allowed.and(&options.devices));
+    let devices = Arc::new(Devices::new(known).within(allowed));
+    // It is in no sandbox of ours: what it says to a socket waits there until this program is in it.
+    let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => return Ok(cannot_run(command.get_program(), &error)),
     };
+    let begin = || {
+        sandbox.enter(Some(child.id()))?;
+        Ok(control.map(|control| control.answer(Arc::clone(&devices))).transpose()?)
+    };
+    let begun: Result<_, Box<dyn Error>> = begin();
+    if begun.is_err() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let control = begun?;
+    let notify = Notify::from_environment();
     let status = wait_in_background(child, ending, &event_loop)?;
     notify.ready(&format!("{} runs", options.command.join(OsStr::new(" ")).display()));
     event_loop.run(|id, event| devices.tell_of(id, event))?;

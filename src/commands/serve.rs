@@ -13,28 +13,41 @@ use crate::activation::{self, Sockets};
 use crate::cli;
 use crate::control::{Bound, Devices, Known};
 use crate::inherited::{self, Inherited};
-use crate::manage::Definition;
+use crate::manage::{Allowed, Definition};
 use crate::notify::{Notify, ReadyFd};
 use crate::parents::{Created, Parents};
 use crate::peers::Gate;
+use crate::sandbox::Sandbox;
 use crate::signals::{self, Ending};
 
 pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
     // Before anything here is opened, which might get the number that an option names.
     let Handed { device: inherited, control: handed_control, ready: ready_fd } =
         Handed::take(&options)?;
+    let allowed = Allowed::new(&options.allow_path.directories)?;
+    let can_change = handed_control.is_some() || options.control.control_path.is_some();
+    let specs = std::slice::from_ref(&options.device);
+    let mut sandbox = Sandbox::new(options.sandbox);
+    sandbox.add_devices(specs, can_change.then_some(&allowed));
+    sandbox.check()?;
     // A file that it is made of may be waited for: until it is there, signals have their usual effect.
     let Created { device, ports } = Parents::new().create(&options.device)?;
     let ending = Ending::new()?;
     let label = device.object().to_string();
+    options.socket.socket_path.iter().for_each(|path| sandbox.files.add_socket(path));
     let source = Source::new(inherited, options.socket.socket_path)?;
 
     let uids = options.peers.uids();
     let path = options.control.control_path.as_deref();
     let control = Bound::new(path, handed_control, Gate::new(uids.clone()))?;
 
-    let notify = Notify::from_environment();
+    path.into_iter().for_each(|path| sandbox.files.add_socket(path));
+    let allowed = sandbox.is_on().then(|| allowed.and(specs));
+
     let mut event_loop = EventLoop::new(options.polling.most())?;
+    // All is open, and there is one thread.
+    sandbox.enter(None)?;
+    let notify = Notify::from_environment();
     let handle = event_loop.handle();
     let stop = handle.clone();
     ending.each(move |signal| {
@@ -57,7 +70,8 @@ pub fn serve(options: cli::Serve) -> Result<ExitCode, Box<dyn Error>> {
     let id = event_loop.add(endpoint)?;
     let made_of = Definition::of(options.device.clone());
     let known = Known::new(&event_loop, id, socket, ports);
-    let devices = Arc::new(Devices::new(known.map(|known| known.made_of(Some(made_of)))));
+    let devices = Devices::new(known.map(|known| known.made_of(Some(made_of))));
+    let devices = Arc::new(devices.within(allowed));
     let answered = Arc::clone(&devices);
     let control = control.map(|control| control.answer(answered)).transpose()?;
     announce(ready, options.device.uses_stdio())?;

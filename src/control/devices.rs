@@ -11,7 +11,7 @@ use vfio_user_server::{Endpoint, EndpointId, Event, EventLoop, LoopHandle};
 
 use super::events::Events;
 use super::reply::Failure;
-use crate::manage::{Definition, Handle};
+use crate::manage::{Allowed, Definition, Handle};
 use crate::order::order;
 use crate::serial::Port;
 
@@ -95,13 +95,25 @@ pub struct Devices {
     pub events: Events,
     /// Who makes and removes them; `None` where they are there from beginning to end.
     manager: Option<Handle>,
+    /// Without one: what they can be given, if that is not all.
+    allowed: Option<Allowed>,
     patience: Duration,
 }
 
 impl Devices {
     pub fn new(known: impl IntoIterator<Item = Known>) -> Self {
         let table = RwLock::new(known.into_iter().map(Arc::new).collect());
-        Self { table, events: Events::default(), manager: None, patience: PATIENCE }
+        Self { table, events: Events::default(), manager: None, allowed: None, patience: PATIENCE }
+    }
+
+    /// The same, which can be given this and no more.
+    pub fn within(self, allowed: Option<Allowed>) -> Self {
+        Self { allowed, ..self }
+    }
+
+    /// What devices can be given that are there for good.
+    pub fn allowed(&self) -> Option<&Allowed> {
+        self.allowed.as_ref()
     }
 
     /// Those of a manager: none yet.

@@ -16,6 +16,8 @@ use crate::errors::plain;
 pub struct Allowed {
     directories: Vec<PathBuf>,
     own: Own,
+    /// Files that may be as well.
+    named: Vec<PathBuf>,
 }
 
 impl Allowed {
@@ -36,7 +38,18 @@ impl Allowed {
             .iter()
             .map(resolve)
             .collect::<Result<_, _>>()
-            .map(|directories| Self { directories, own: Own::default() })
+            .map(|directories| Self { directories, ..Self::default() })
+    }
+
+    pub fn directories(&self) -> &[PathBuf] {
+        &self.directories
+    }
+
+    /// The same, and what these devices name.
+    pub fn and(self, devices: &[DeviceSpec]) -> Self {
+        let files = devices.iter().flat_map(DeviceSpec::files);
+        let named = files.filter_map(|file| resolve(&file).ok()).collect();
+        Self { named, ..self }
     }
 
     /// All of that but this.
@@ -56,6 +69,24 @@ impl Allowed {
         spec.files().into_iter().try_for_each(|file| self.check_file(&file))
     }
 
+    /// Whether a device that is there may be given all of this. What there is not is left to who opens it.
+    ///
+    /// # Errors
+    /// `EACCES` with the way out.
+    pub fn check_change(&self, change: &DeviceSpec) -> Result<(), Failure> {
+        let is_allowed = |file: &Named| {
+            resolve(file).map_or(true, |place| self.has(&place) || self.named.contains(&place))
+        };
+        match change.files().iter().find(|file| !is_allowed(file)) {
+            Some(file) => Err(elsewhere(file.path(), "server")),
+            None => Ok(()),
+        }
+    }
+
+    fn has(&self, place: &Path) -> bool {
+        self.directories.iter().any(|directory| place.starts_with(directory))
+    }
+
     fn check_file(&self, file: &Named) -> Result<(), Failure> {
         let path = file.path();
         let shown = path.display();
@@ -67,12 +98,8 @@ impl Allowed {
             let why = format!("{shown}: {}", plain(&error));
             Failure::new(Errno::from_io_error(&error).unwrap_or(Errno::INVAL), why)
         })?;
-        if !self.directories.iter().any(|directory| place.starts_with(directory)) {
-            let why = format!(
-                "{shown} is not below a directory that the manager was given as --allow-path; \
-                 use one that is, or start the manager with it"
-            );
-            return Err(Failure::new(Errno::ACCESS, why));
+        if !self.has(&place) {
+            return Err(elsewhere(path, "manager"));
         }
         if let Some(what) = self.own.at(&place) {
             let why =
@@ -85,6 +112,15 @@ impl Allowed {
         }
         Ok(())
     }
+}
+
+fn elsewhere(path: &Path, who: &str) -> Failure {
+    let shown = path.display();
+    let why = format!(
+        "{shown} is not below a directory that the {who} was given as --allow-path; \
+         use one that is, or start the {who} with it"
+    );
+    Failure::new(Errno::ACCESS, why)
 }
 
 /// Where a path leads.

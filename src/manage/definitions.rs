@@ -149,6 +149,11 @@ impl Definitions {
         Ok(Self { path: Some(path), saves, unsaved: false, all })
     }
 
+    /// The file that they are written to, if they are.
+    pub fn place(&self) -> Option<&Path> {
+        self.path.as_deref().filter(|_| self.saves)
+    }
+
     /// A device has come at run time: the next manager is to make it too.
     pub fn add(&mut self, uuid: Uuid, definition: &Definition) {
         if self.saves {

@@ -115,7 +115,12 @@ impl Ports {
 
     /// Whether one of them has this program's standard input and output.
     pub fn use_stdio(&self) -> bool {
-        self.specs.iter().flatten().any(|(_, spec)| spec.backend == Backend::Stdio)
+        self.specs().any(|spec| spec.backend == Backend::Stdio)
+    }
+
+    /// What has been given of them for each port.
+    pub fn specs(&self) -> impl Iterator<Item = &Spec> {
+        self.specs.iter().flatten().map(|(_, spec)| spec)
     }
 
     /// What has been given of them, as it was written.
@@ -128,7 +133,7 @@ impl Ports {
 
     /// The files that they name.
     pub fn files(&self) -> Vec<Named> {
-        self.specs.iter().flatten().flat_map(|(_, spec)| files(spec)).collect()
+        self.specs().flat_map(files).collect()
     }
 
     fn paces(&self) -> bool {

@@ -53,7 +53,7 @@ impl Card {
     pub fn start_closed(options: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let in_it = |text: &str| text.replace("DIR", directory.path().to_str().unwrap());
-        let mut more = vec!["--control-path".to_owned(), in_it("DIR/control")];
+        let mut more = ["--control-path", "DIR/control", "--allow-path", "DIR"].map(in_it).to_vec();
         more.extend(options.iter().map(|option| in_it(option)));
         let more: Vec<_> = more.iter().map(String::as_str).collect();
         let program = Program::serve_with("mtty-2", &more);

@@ -21,6 +21,7 @@ mod words;
 
 pub use chardev::{Chardev, Source};
 pub use error::{ListenError, OpenError};
+pub use sockets::tcp_port;
 pub use spec::{Backend, DEFAULT_HISTORY, LogSpec, MAX_HISTORY, Role, Spec, SpecError};
 pub use terminal::{TerminalGuard, restore_terminal};
 

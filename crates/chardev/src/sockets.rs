@@ -20,17 +20,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The addresses of a host, in the system's order. May wait for a name server.
 pub(crate) fn resolve(host: &str, port: &str) -> Result<Vec<SocketAddr>, OpenError> {
     let fail = |error| OpenError::Resolve { host: host.into(), port: port.into(), error };
-    let number = match port.parse::<u16>() {
-        Ok(number) => number,
-        Err(_) => service(port).ok_or_else(|| {
-            fail(io::Error::new(io::ErrorKind::NotFound, "no such TCP service in /etc/services"))
-        })?,
-    };
+    let number = tcp_port(port).ok_or_else(|| {
+        fail(io::Error::new(io::ErrorKind::NotFound, "no such TCP service in /etc/services"))
+    })?;
     let found: Vec<_> = (host, number).to_socket_addrs().map_err(fail)?.collect();
     if found.is_empty() {
         return Err(fail(io::ErrorKind::NotFound.into()));
     }
     Ok(found)
+}
+
+/// The port that a user means by `port`: its number, or the name that `/etc/services` has for it. `None` if there is no
+/// such service.
+pub fn tcp_port(port: &str) -> Option<u16> {
+    port.parse().ok().or_else(|| service(port))
 }
 
 /// The port of a service's name.

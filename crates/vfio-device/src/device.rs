@@ -376,8 +376,12 @@ impl Device {
     }
 
     /// When [`run_timers`](Self::run_timers) is to be called next.
+    #[inline]
     pub fn next_timer(&self) -> Option<Instant> {
-        [self.cx.timers.next(), self.cx.irqs.holdoff.due()].into_iter().flatten().min()
+        match (self.cx.timers.next(), self.cx.irqs.holdoff.due()) {
+            (Some(timer), Some(holdoff)) => Some(timer.min(holdoff)),
+            (some, None) | (None, some) => some,
+        }
     }
 
     /// Calls the device for each timer that is due at `now`.

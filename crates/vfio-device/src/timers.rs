@@ -53,6 +53,7 @@ impl Timers {
     }
 
     /// When the next one is due.
+    #[inline]
     pub fn next(&self) -> Option<Instant> {
         self.running.iter().map(|running| running.at).min()
     }

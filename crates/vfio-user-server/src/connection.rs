@@ -234,13 +234,12 @@ impl Connection {
         let watch = &mut Watch { faults: None, stats, conduct };
         let result =
             shutdown(&self.socket, Shutdown::Read).map_err(io::Error::from).and_then(|()| {
-                // An outbox that is not empty comes before what is in the inbox.
-                let mut flow = Flow::Goes { blocked: false };
-                if self.outbox.is_empty() {
-                    flow = self.handle_all(device, scratch, false, watch)?;
-                }
-                while flow == (Flow::Goes { blocked: false }) {
-                    flow = self.try_attend(device, scratch, watch, false)?;
+                // What is in the inbox comes before what is not, and an outbox that is not empty before both.
+                let mut rested = self.outbox.is_empty();
+                while self.try_attend(device, scratch, watch, rested)?
+                    == (Flow::Goes { blocked: false })
+                {
+                    rested = false;
                 }
                 Ok(())
             });
@@ -257,6 +256,7 @@ impl Connection {
         watch: &mut Watch<'_>,
         rested: bool,
     ) -> io::Result<Flow> {
+        let mut fds_lost = false;
         if rested || !self.outbox.is_empty() {
             if !self.outbox.is_empty() && !self.flush(watch.stats)? {
                 return Ok(Flow::Goes { blocked: true });
@@ -265,23 +265,24 @@ impl Connection {
                 return Ok(Flow::Ends);
             }
             // What came in before the socket was full has waited for this. It is a turn's share.
-            return self.handle_all(device, scratch, false, watch);
-        }
-        let until = self.read_until();
-        let room = self.inbox.get_mut(self.end..until).unwrap_or_default();
-        let received = match transport::receive(&self.socket, room, &mut scratch.fds) {
-            Ok(received) => received,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Ok(Flow::Goes { blocked: false });
+        } else {
+            let until = self.read_until();
+            let room = self.inbox.get_mut(self.end..until).unwrap_or_default();
+            let received = match transport::receive(&self.socket, room, &mut scratch.fds) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Flow::Goes { blocked: false });
+                }
+                Err(error) => return Err(error),
+            };
+            if received.bytes == 0 {
+                return Ok(Flow::Ends);
             }
-            Err(error) => return Err(error),
-        };
-        if received.bytes == 0 {
-            return Ok(Flow::Ends);
+            self.end += received.bytes;
+            watch.stats.received += received.bytes as u64;
+            fds_lost = received.fds_lost;
         }
-        self.end += received.bytes;
-        watch.stats.received += received.bytes as u64;
-        self.handle_all(device, scratch, received.fds_lost, watch)
+        self.handle_all(device, scratch, fds_lost, watch)
     }
 
     /// Handles the messages that are complete, as far as the client takes the answers. `scratch.fds` came with the
@@ -295,7 +296,7 @@ impl Connection {
     ) -> io::Result<Flow> {
         let mut fresh_lost = fds_lost;
         let mut flow = Flow::Goes { blocked: false };
-        while flow == (Flow::Goes { blocked: false }) {
+        while flow == (Flow::Goes { blocked: false }) && self.start != self.end {
             let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
             let Some((header, _)) = Header::decode(waiting) else { break };
             if let Err(refusal) = check_size(header.msg_size) {
@@ -306,36 +307,19 @@ impl Connection {
             let Some(message) = waiting.get(..size) else { break };
             let body = message.get(Header::SIZE..).unwrap_or_default();
             let out = scratch.answer.get_mut(Header::SIZE..).unwrap_or_default();
-            let (mut fds, mut lost) = (&mut scratch.none, false);
-            let with_fds = !scratch.fds.is_empty() || fresh_lost;
-            if with_fds && waiting.len() == size {
-                self.held.keep(&mut scratch.fds, std::mem::take(&mut fresh_lost), self.end);
-            }
-            if !self.held.is_nothing()
-                && let Some(held) = self.held.belonging_to(self.start + size)
-            {
-                (fds, lost) = held;
-            }
             watch.stats.count(header.command);
-            let faults = watch.faults.as_deref_mut();
-            let effect = faults.and_then(|faults| faults.message(&self.label, &header, body));
-            let result = match effect {
-                Some(Effect::Disconnect) => return Ok(Flow::Ends),
-                Some(Effect::Error(errno)) => Err(Refusal::Injected { errno }),
-                _ if lost => Err(Refusal::DescriptorsLost),
-                _ if self.failed => Err(Refusal::DeviceFailed),
-                _ => self.session.handle(device, &header, body, fds, out),
-            };
-            fds.clear();
+            let with_fds = !scratch.fds.is_empty() || fresh_lost || !self.held.is_nothing();
+            if with_fds || self.failed || watch.faults.is_some() {
+                flow = self.handle_specially(device, &header, scratch, &mut fresh_lost, watch)?;
+                continue;
+            }
+            let result = self.session.handle(device, &header, body, &mut scratch.none, out);
             self.start += size;
             self.handled += 1;
-            flow = match (result, effect) {
-                (Ok(answer), None) => self.reply(device, &header, answer, scratch, watch.stats)?,
-                (result, _) => self.answer(device, &header, result, effect, scratch, watch)?,
+            flow = match result {
+                Ok(answer) => self.reply(device, &header, answer, scratch, watch.stats)?,
+                Err(_) => self.answer(device, &header, result, None, scratch, watch)?,
             };
-            if watch.faults.is_some() {
-                device.repeat_stuck_irqs();
-            }
         }
         if !scratch.fds.is_empty() || fresh_lost {
             // What is left over waits with what is left. A stranger has no use for descriptors, and with a dozen others
@@ -347,6 +331,42 @@ impl Connection {
             self.held.keep(&mut scratch.fds, fresh_lost, self.end);
         }
         self.make_room();
+        Ok(flow)
+    }
+
+    /// Handles the message at the front of the inbox, which is complete, where there is more to it than its bytes.
+    #[cold]
+    fn handle_specially(
+        &mut self,
+        device: &mut Device,
+        header: &Header,
+        scratch: &mut Scratch,
+        fresh_lost: &mut bool,
+        watch: &mut Watch<'_>,
+    ) -> io::Result<Flow> {
+        let end = self.start + header.msg_size as usize;
+        let body = self.inbox.get(self.start + Header::SIZE..end).unwrap_or_default();
+        if self.end == end && (!scratch.fds.is_empty() || *fresh_lost) {
+            self.held.keep(&mut scratch.fds, std::mem::take(fresh_lost), end);
+        }
+        let (fds, lost) = self.held.belonging_to(end).unwrap_or((&mut scratch.none, false));
+        let faults = watch.faults.as_deref_mut();
+        let effect = faults.and_then(|faults| faults.message(&self.label, header, body));
+        let out = scratch.answer.get_mut(Header::SIZE..).unwrap_or_default();
+        let result = match effect {
+            Some(Effect::Disconnect) => return Ok(Flow::Ends),
+            Some(Effect::Error(errno)) => Err(Refusal::Injected { errno }),
+            _ if lost => Err(Refusal::DescriptorsLost),
+            _ if self.failed => Err(Refusal::DeviceFailed),
+            _ => self.session.handle(device, header, body, fds, out),
+        };
+        fds.clear();
+        self.start = end;
+        self.handled += 1;
+        let flow = self.answer(device, header, result, effect, scratch, watch)?;
+        if watch.faults.is_some() {
+            device.repeat_stuck_irqs();
+        }
         Ok(flow)
     }
 

@@ -17,14 +17,17 @@ pub(crate) struct Deadlines {
 
 impl Deadlines {
     /// Notes when `key` wants to be called next.
+    #[inline]
     pub(crate) fn set(&mut self, key: u32, deadline: Option<Instant>) {
+        match deadline {
+            Some(deadline) => self.note(key, deadline),
+            None if self.queue.is_empty() => (),
+            None => self.forget(key),
+        }
+    }
+
+    fn note(&mut self, key: u32, deadline: Instant) {
         let index = key as usize;
-        let Some(deadline) = deadline else {
-            if let Some(Some(queued)) = self.queued.get(index).copied() {
-                self.forget(key, queued);
-            }
-            return;
-        };
         if self.queued.len() <= index {
             self.queued.resize(index + 1, None);
         }
@@ -37,14 +40,15 @@ impl Deadlines {
         }
     }
 
-    /// Nobody wants to be called any more at `queued`. If that comes next it would have the loop look at the clock each time
-    /// it waits; a later one finds out.
-    fn forget(&mut self, key: u32, queued: Instant) {
-        if self.queue.peek() == Some(&Reverse((queued, key))) {
+    /// Takes the entry of a key away that wants to be called no more, if it is the next one: the loop would look at the clock
+    /// each time it waits. A later one finds out.
+    fn forget(&mut self, key: u32) {
+        if let Some(Reverse((at, next))) = self.queue.peek()
+            && *next == key
+            && let Some(queued) = self.queued.get_mut(key as usize)
+        {
+            queued.take_if(|queued| *queued == *at);
             self.queue.pop();
-            if let Some(it) = self.queued.get_mut(key as usize) {
-                *it = None;
-            }
         }
     }
 

@@ -297,12 +297,17 @@ impl Endpoint {
     }
 
     /// Watches what the device wants watched now, and no more.
+    #[inline]
     pub(crate) fn sync_sources(&mut self, registry: Registry<'_>) {
         let generation = self.device.sources().generation();
-        if generation == self.sources_seen {
-            return;
+        if generation != self.sources_seen {
+            self.sources_seen = generation;
+            self.watch_sources(registry);
         }
-        self.sources_seen = generation;
+    }
+
+    #[cold]
+    fn watch_sources(&mut self, registry: Registry<'_>) {
         self.device.take_removed_sources().iter().for_each(|removed| registry.remove(removed));
         self.sources.clear();
         for source in self.device.sources().iter() {
@@ -340,17 +345,22 @@ impl Endpoint {
     }
 
     /// When [`run_timers`](Self::run_timers) is to be called next.
+    #[inline]
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let timers = earlier(self.device.next_timer(), self.rests);
-        let at_work = |it: &Client| it.connection.is_at_work() && it.stall.due().is_none();
-        if self.clients.iter().all(at_work) {
-            return timers;
-        }
+        let calm = |it: &Client| it.connection.is_at_work() && it.stall.due().is_none();
+        let calm = self.clients.iter().all(calm);
+        if calm { timers } else { earlier(timers, self.clients_deadline()) }
+    }
+
+    /// When a client has been silent for too long, keeps others waiting for its rest, or has rested.
+    #[cold]
+    fn clients_deadline(&self) -> Option<Instant> {
         let greetings = self.clients.iter().filter(|client| !client.connection.is_open());
         let greetings = greetings.map(|client| client.connection.deadline).min();
         let rests = self.resting().map(|(_, until)| until).min();
         let stalls = self.clients.iter().filter_map(|client| client.stall.due()).min();
-        earlier(earlier(timers, stalls), earlier(greetings, rests))
+        earlier(stalls, earlier(greetings, rests))
     }
 
     /// Connections that have their turn again after a moment, and when. As long as a user that has left is not done with

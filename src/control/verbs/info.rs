@@ -12,6 +12,7 @@ use super::serial::unheard;
 use super::{Request, Verb};
 use crate::control::devices::{Devices, Known};
 use crate::control::reply::{Answer, Failure};
+use crate::sandbox;
 
 pub const VERB: Verb = Verb { name: "info", members: &["device"], run };
 
@@ -20,7 +21,7 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
         Some(name) => vec![info(devices.named(Some(name))?.as_ref(), devices)?],
         None => all(devices)?,
     };
-    Ok(json!({ "devices": infos }).into())
+    Ok(json!({ "devices": infos, "sandbox": sandbox::in_force() }).into())
 }
 
 /// Of all that are there still.

@@ -27,7 +27,10 @@ fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
     let after = before.with(&changes).map_err(Failure::invalid)?;
     match devices.manager() {
         Ok(manager) => manager.check(&named)?,
-        Err(_) => absolute(&named)?,
+        Err(_) => {
+            absolute(&named)?;
+            devices.allowed().map_or(Ok(()), |allowed| allowed.check_change(&named))?;
+        }
     }
     let is_named = |name: &str| changes.iter().any(|(other, _)| other == name);
     match (&before.spec.options, &after.spec.options) {

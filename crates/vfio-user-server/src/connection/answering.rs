@@ -35,7 +35,7 @@ impl Connection {
         Ok(Flow::Goes { blocked: !self.outbox.is_empty() })
     }
 
-    /// Answers a command that was refused, or whose answer a fault spoils.
+    /// Answers a command in any case: one that was refused, or whose answer a fault spoils.
     #[cold]
     pub(super) fn answer(
         &mut self,

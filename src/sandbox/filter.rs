@@ -1,0 +1,303 @@
+//! The system calls that a server needs, and no others.
+
+use std::collections::BTreeMap;
+
+use libc::c_long;
+use seccompiler::SeccompCmpArgLen::{Dword, Qword};
+use seccompiler::SeccompCmpOp::{Eq, MaskedEq};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch, apply_filter_all_threads,
+};
+
+use crate::cli::SeccompMode;
+
+/// What of the system one server needs and another does not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Needs {
+    /// TCP sockets that are yet to be made.
+    pub tcp: bool,
+    /// To look up names: UDP, what the system's resolver asks the kernel, and code that it loads.
+    pub names: bool,
+    /// To wait for this process, and to signal it.
+    pub child: Option<u32>,
+}
+
+/// Those of which the kernel answers without a look at arguments, and so without running the filter: all of a register's
+/// access are here.
+const ANY: &[c_long] = &[
+    // What a device is served with.
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_sched_yield,
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_futex,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_create1,
+    libc::SYS_eventfd2,
+    libc::SYS_io_setup,
+    libc::SYS_io_submit,
+    libc::SYS_io_getevents,
+    libc::SYS_io_destroy,
+    libc::SYS_io_cancel,
+    libc::SYS_memfd_create,
+    // Descriptors.
+    libc::SYS_accept4,
+    libc::SYS_accept,
+    libc::SYS_bind,
+    libc::SYS_close,
+    libc::SYS_close_range,
+    libc::SYS_connect,
+    libc::SYS_dup,
+    libc::SYS_dup3,
+    libc::SYS_fallocate,
+    libc::SYS_fchmod,
+    libc::SYS_fchown,
+    libc::SYS_fcntl,
+    libc::SYS_fdatasync,
+    libc::SYS_flock,
+    libc::SYS_fstat,
+    libc::SYS_fstatfs,
+    libc::SYS_fsync,
+    libc::SYS_ftruncate,
+    libc::SYS_getpeername,
+    libc::SYS_getsockname,
+    libc::SYS_getsockopt,
+    libc::SYS_inotify_add_watch,
+    libc::SYS_inotify_init1,
+    libc::SYS_inotify_rm_watch,
+    libc::SYS_listen,
+    libc::SYS_lseek,
+    libc::SYS_pipe2,
+    libc::SYS_ppoll,
+    libc::SYS_pread64,
+    libc::SYS_preadv,
+    libc::SYS_pwrite64,
+    libc::SYS_pwritev,
+    libc::SYS_readv,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_sendto,
+    libc::SYS_setsockopt,
+    libc::SYS_shutdown,
+    libc::SYS_writev,
+    // Paths, of which Landlock has the say.
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_fchmodat,
+    libc::SYS_fchownat,
+    libc::SYS_getcwd,
+    libc::SYS_getdents64,
+    libc::SYS_linkat,
+    libc::SYS_mkdirat,
+    libc::SYS_newfstatat,
+    libc::SYS_openat,
+    libc::SYS_readlinkat,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_statfs,
+    libc::SYS_statx,
+    libc::SYS_symlinkat,
+    libc::SYS_unlinkat,
+    // Memory.
+    libc::SYS_brk,
+    libc::SYS_madvise,
+    libc::SYS_mremap,
+    libc::SYS_msync,
+    libc::SYS_munmap,
+    // Threads, signals, time, and who this is.
+    libc::SYS_clock_getres,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_getcpu,
+    libc::SYS_getegid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getgroups,
+    libc::SYS_getpgid,
+    libc::SYS_getpid,
+    libc::SYS_getppid,
+    libc::SYS_getrandom,
+    libc::SYS_getrusage,
+    libc::SYS_gettid,
+    libc::SYS_gettimeofday,
+    libc::SYS_getuid,
+    libc::SYS_membarrier,
+    libc::SYS_nanosleep,
+    libc::SYS_restart_syscall,
+    libc::SYS_rseq,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigpending,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_set_robust_list,
+    libc::SYS_sigaltstack,
+    libc::SYS_sysinfo,
+    libc::SYS_umask,
+    libc::SYS_uname,
+];
+
+/// The older forms, which newer machines never had.
+#[cfg(target_arch = "x86_64")]
+const OLDER: &[c_long] = &[
+    libc::SYS_access,
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_dup2,
+    libc::SYS_epoll_wait,
+    libc::SYS_getpgrp,
+    libc::SYS_lchown,
+    libc::SYS_link,
+    libc::SYS_lstat,
+    libc::SYS_mkdir,
+    libc::SYS_open,
+    libc::SYS_poll,
+    libc::SYS_readlink,
+    libc::SYS_rename,
+    libc::SYS_rmdir,
+    libc::SYS_stat,
+    libc::SYS_symlink,
+    libc::SYS_time,
+    libc::SYS_unlink,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OLDER: &[c_long] = &[];
+
+/// What the C library tries, and does in another way where a kernel does not have it. What clone3 is to do is in memory, where
+/// a filter cannot look. mseal is of newer libraries; its number is the same on all machines.
+const ABSENT: [c_long; 3] = [libc::SYS_clone3, libc::SYS_openat2, MSEAL];
+const MSEAL: c_long = 462;
+
+/// Of ioctl: terminals, their being non-blocking, and what a new one is called.
+const IOCTLS: [u64; 14] = [
+    libc::TCGETS as u64,
+    libc::TCSETS as u64,
+    libc::TCSETSW as u64,
+    libc::TCSETSF as u64,
+    TCGETS2,
+    TCSETS2,
+    libc::TIOCGPGRP as u64,
+    libc::TIOCGPTN as u64,
+    libc::TIOCGPTPEER as u64,
+    libc::TIOCGWINSZ as u64,
+    libc::TIOCSPTLCK as u64,
+    libc::FIONBIO as u64,
+    libc::FIONREAD as u64,
+    libc::FIOCLEX as u64,
+];
+const TCGETS2: u64 = 0x802c_542a;
+const TCSETS2: u64 = 0x402c_542b;
+
+/// `CLONE_THREAD`: what is made shares all with this process, this sandbox too.
+const THREAD: u64 = libc::CLONE_THREAD as u64;
+const EXEC: u64 = libc::PROT_EXEC as u64;
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// One argument, and what it is to be.
+fn is(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(argument, Dword, operator, value)
+}
+
+fn rule(
+    conditions: impl IntoIterator<Item = Result<SeccompCondition, BackendError>>,
+) -> Result<SeccompRule, BackendError> {
+    SeccompRule::new(conditions.into_iter().collect::<Result<_, _>>()?)
+}
+
+/// What is allowed, for this process.
+fn rules(needs: Needs) -> Result<Rules, BackendError> {
+    let mut rules: Rules = ANY.iter().chain(OLDER).map(|call| (*call, Vec::new())).collect();
+    let one_of = |argument, values: &[u64]| -> Result<Vec<_>, _> {
+        values.iter().map(|value| rule([is(argument, Eq, *value)])).collect()
+    };
+    let own = u64::from(std::process::id());
+
+    let mut families = vec![libc::AF_UNIX as u64];
+    if needs.tcp || needs.names {
+        families.extend([libc::AF_INET as u64, libc::AF_INET6 as u64]);
+    }
+    if needs.names {
+        families.push(libc::AF_NETLINK as u64);
+    }
+    rules.insert(libc::SYS_socket, one_of(0, &families)?);
+    rules.insert(libc::SYS_socketpair, one_of(0, &[libc::AF_UNIX as u64])?);
+    rules.insert(libc::SYS_ioctl, one_of(1, &IOCTLS)?);
+    let names = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA].map(|it| it as u64);
+    rules.insert(libc::SYS_prctl, one_of(0, &names)?);
+    // To read limits, and not to set them.
+    let reads = SeccompCondition::new(2, Qword, Eq, 0);
+    rules.insert(libc::SYS_prlimit64, vec![rule([reads])?]);
+    rules.insert(libc::SYS_clone, vec![rule([is(0, MaskedEq(THREAD), THREAD)])?]);
+    rules.insert(libc::SYS_mprotect, vec![rule([is(2, MaskedEq(EXEC), 0)])?]);
+    let mut maps = vec![rule([is(2, MaskedEq(EXEC), 0)])?];
+    if needs.names {
+        // As the dynamic loader maps the code of a library.
+        let flags = (libc::MAP_PRIVATE | libc::MAP_DENYWRITE) as u64;
+        let fixed = !(libc::MAP_FIXED as u64) & u64::from(u32::MAX);
+        maps.push(rule([
+            is(2, Eq, (libc::PROT_READ | libc::PROT_EXEC) as u64),
+            is(3, MaskedEq(fixed), flags),
+        ])?);
+    }
+    rules.insert(libc::SYS_mmap, maps);
+    // To its own memory, as DMA does it; to itself, as `abort` and a stop by the terminal do.
+    rules.insert(libc::SYS_process_vm_writev, one_of(0, &[own])?);
+    rules.insert(libc::SYS_tgkill, one_of(0, &[own])?);
+    let mut signalled = vec![own];
+    if let Some(child) = needs.child {
+        signalled.push(child.into());
+        for call in [libc::SYS_wait4, libc::SYS_waitid, libc::SYS_pidfd_send_signal] {
+            rules.insert(call, Vec::new());
+        }
+        rules.insert(libc::SYS_pidfd_open, one_of(0, &[child.into()])?);
+    }
+    rules.insert(libc::SYS_kill, one_of(0, &signalled)?);
+    Ok(rules)
+}
+
+fn arch() -> Result<TargetArch, BackendError> {
+    std::env::consts::ARCH.try_into()
+}
+
+/// Whether there is a list for this machine.
+pub fn is_known() -> bool {
+    cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) && arch().is_ok()
+}
+
+fn program(needs: Needs, otherwise: SeccompAction) -> Result<[BpfProgram; 2], BackendError> {
+    let absent = ABSENT.iter().map(|call| (*call, Vec::new())).collect();
+    let enosys = SeccompAction::Errno(libc::ENOSYS as u32);
+    let absent = SeccompFilter::new(absent, SeccompAction::Allow, enosys, arch()?)?;
+    let mut rules = rules(needs)?;
+    // Of two answers the stricter one counts: what is absent is to be that, and not the end.
+    rules.extend(ABSENT.iter().map(|call| (*call, Vec::new())));
+    let allowed = SeccompFilter::new(rules, otherwise, SeccompAction::Allow, arch()?)?;
+    Ok([absent.try_into()?, allowed.try_into()?])
+}
+
+/// Puts all threads of this process under the filter, for good; `no_new_privs` comes with it.
+///
+/// # Errors
+/// What the kernel has against it.
+pub fn enter(needs: Needs, mode: SeccompMode) -> Result<(), String> {
+    let otherwise = match mode {
+        SeccompMode::Kill => SeccompAction::KillProcess,
+        SeccompMode::Log => SeccompAction::Log,
+        SeccompMode::Off => return Ok(()),
+    };
+    let programs = program(needs, otherwise).map_err(|error| error.to_string())?;
+    // The second one allows no third.
+    programs.iter().try_for_each(|program| {
+        apply_filter_all_threads(program).map_err(|error| error.to_string())
+    })
+}

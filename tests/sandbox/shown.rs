@@ -1,0 +1,99 @@
+//! What `info` says of it.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::managed::{Managed, end, program};
+use crate::server::Server;
+
+fn allows(sandbox: &Value) -> Vec<&str> {
+    let allows = sandbox["landlock"]["allows"].as_array();
+    allows.unwrap_or_else(|| panic!("{sandbox}")).iter().map(|it| it.as_str().unwrap()).collect()
+}
+
+fn line(what: &str, path: &Path) -> String {
+    format!("{what} {}", path.display())
+}
+
+#[test]
+fn each_mode_is_shown_as_it_is() {
+    for (options, mode, seccomp, is_on) in [
+        (&[][..], "auto", "kill", true),
+        (&["--seccomp", "log"], "auto", "log", true),
+        (&["--seccomp", "off"], "auto", "off", true),
+        (&["--sandbox", "off"], "off", "off", false),
+    ] {
+        let all = [&["mtty-1", "--control-path", "DIR/control"], options].concat();
+        let sandbox = Server::start(&all).sandbox();
+        assert_eq!((&sandbox["mode"], &sandbox["seccomp"]), (&json!(mode), &json!(seccomp)));
+        assert_eq!(sandbox["no_new_privs"], is_on, "{sandbox}");
+        assert_eq!(sandbox["landlock"].is_object(), is_on, "{sandbox}");
+        assert_eq!(sandbox["core_limit"] == 0, is_on || core_limit() == 0, "{sandbox}");
+    }
+}
+
+fn core_limit() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Core).current.unwrap_or(u64::MAX)
+}
+
+#[test]
+fn what_is_allowed_is_what_the_command_line_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let server = Server::start(&[
+        "mtty-2",
+        "--serial0",
+        &format!("null,logfile={}", log.display()),
+        "--control-path",
+        "DIR/control",
+        "--allow-path",
+        "DIR",
+    ]);
+    let sandbox = server.sandbox();
+    let allows = allows(&sandbox);
+    for expected in [line("write", &server.path("")), line("write", &log), "any TCP port".into()] {
+        let expected = expected.trim_end_matches('/');
+        assert!(allows.contains(&expected), "{expected}: {allows:?}");
+    }
+    assert!(!allows.contains(&&*line("write", directory.path())), "{allows:?}");
+}
+
+#[test]
+fn a_display_has_neither_terminals_nor_tcp() {
+    let server = Server::start(&["mdpy-vga", "--control-path", "DIR/control"]);
+    let sandbox = server.sandbox();
+    let allows = allows(&sandbox);
+    let is_odd = |it: &&str| it.contains("TCP") || it.contains("/dev") || it.starts_with("write");
+    assert_eq!(allows.iter().copied().find(is_odd), None, "{allows:?}");
+}
+
+#[test]
+fn a_manager_s_is_shown_beside_its_devices() {
+    let managed = Managed::start_with(&["--allow-path", "DIR"]);
+    let info: Value = serde_json::from_str(&managed.say(&["info", "--json"]).ok()).unwrap();
+    assert_eq!(info["devices"], json!([]));
+    let sandbox = &info["sandbox"];
+    let allows = allows(sandbox);
+    for path in [managed.directory().to_owned(), managed.run_dir()] {
+        let path = path.canonicalize().unwrap();
+        assert!(allows.contains(&&*line("write", &path)), "{path:?}: {allows:?}");
+    }
+}
+
+#[test]
+fn for_people_it_is_the_last_few_lines() {
+    let server = Server::start(&["mdpy-vga", "--control-path", "DIR/control"]);
+    let mut command = program();
+    let said = end(command.args(["info", "-c"]).arg(server.path("control")).spawn().unwrap()).ok();
+    let (_, last) = said.rsplit_once("\n\n").unwrap();
+    let lines: Vec<_> = last.lines().collect();
+    assert_eq!(
+        lines[..3],
+        ["sandbox auto", "  privileges no_new_privs yes", "  calls      seccomp kill"]
+    );
+    assert!(
+        lines[3].starts_with("  files      Landlock ABI ") && lines[3].contains(": read /proc, ")
+    );
+    assert_eq!(lines[4..], ["  core files 0"]);
+}
