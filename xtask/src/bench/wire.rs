@@ -2,6 +2,7 @@
 //! and ours, with one small device behind each.
 
 mod counts;
+mod instructions;
 mod message;
 mod user;
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use self::system_calls::{FUTEX_WAIT, system_calls, take_waits};
 use super::message::{BURST, Exchange};
-use super::{PEERS, POLLING, Peer, SLEEPING};
+use super::{PEERS, POLLING, Peer, SLEEPING, instructions};
 use crate::bench::machine::Cpus;
 use crate::bench::median;
 use crate::bench::summary::{Bound, Summary};
@@ -26,7 +26,7 @@ struct Counts {
     calls: f64,
     waits: f64,
     allocations: f64,
-    instructions: Option<f64>,
+    instructions: f64,
 }
 
 /// Prints the tables.
@@ -42,7 +42,7 @@ pub fn run(program: &Path, cpus: Cpus, summary: &mut Summary) -> Result {
         if at == 1 {
             continue;
         }
-        let counts = count(peer, at)?;
+        let counts = count(program, peer, at)?;
         let posted = if peer.is_echo { Vec::new() } else { cpus.measure(|| posted(peer))? };
         let dash = || "-".to_owned();
         println!(
@@ -51,13 +51,14 @@ pub fn run(program: &Path, cpus: Cpus, summary: &mut Summary) -> Result {
             counts.calls,
             counts.waits,
             if peer.is_echo { dash() } else { format!("{:.3}", counts.allocations) },
-            counts.instructions.map_or_else(dash, |count| format!("{count:.0}")),
+            format!("{:.0}", counts.instructions),
             if peer.is_echo { dash() } else { format!("{:.1}", median(&posted)) },
         );
         note(at, &counts, &posted, summary);
     }
     println!(
-        "\nSystem calls of {ACCESSES} reads by ptrace, without those that wait and what is done between two polls. Allocations\n\
+        "\nSystem calls of {ACCESSES} reads by ptrace, without those that wait and what is done between two polls. Instructions\n\
+         by ptrace too, of a server that finds each message at its first look if it polls. Allocations\n\
          and receives are counted within the server. Posted writes a receive: of a burst of {BURST} that comes while\n\
          it is served, {}, the median of {BURSTS} bursts.",
         cpus.named()
@@ -65,7 +66,7 @@ pub fn run(program: &Path, cpus: Cpus, summary: &mut Summary) -> Result {
     Ok(())
 }
 
-fn count(peer: &Peer, at: usize) -> Result<Counts> {
+fn count(program: &Path, peer: &Peer, at: usize) -> Result<Counts> {
     let mut user = peer.user(&Exchange::register_read())?;
     // What is done once is done then.
     for _ in 0..100 {
@@ -95,13 +96,8 @@ fn count(peer: &Peer, at: usize) -> Result<Counts> {
         calls: each(calls.values().sum()),
         waits: each(waits),
         allocations: each(allocations),
-        instructions: instructions(at),
+        instructions: instructions::of_a_read(program, at)?,
     })
-}
-
-/// User instructions of a register read.
-fn instructions(_peer: usize) -> Option<f64> {
-    None
 }
 
 /// Writes that a server takes each time it receives something, while they come.
@@ -128,11 +124,6 @@ fn note(at: usize, counts: &Counts, posted: &[f64], summary: &mut Summary) {
     }
     figure("allocations a read", counts.allocations, Bound::Most(0.0));
     figure("posted writes a receive", median(posted), Bound::Least(10.0));
-    if let Some(count) = counts.instructions {
-        figure(
-            "user instructions a read",
-            count,
-            Bound::Most(if at == POLLING { 300.0 } else { 600.0 }),
-        );
-    }
+    let most = if at == POLLING { 300.0 } else { 600.0 };
+    figure("user instructions a read", counts.instructions, Bound::Most(most));
 }
