@@ -38,7 +38,7 @@ fn look(turn: &mut Turn<'_>) {
     assert!(list.contains(&made.uuid), "{list}");
     let info = json(turn, &["info", "--json", "--device", &made.uuid]);
     assert_eq!(info["devices"][0]["state"], "registered");
-    let metrics = turn.managed().say(&["info", "--metrics"]).ok();
+    let metrics = turn.managed().say(&["info", "--metrics", "--device", &made.uuid]).ok();
     assert!(metrics.contains(&made.uuid), "{metrics}");
     assert!(json(turn, &["types", "--json"]).is_array());
     turn.managed().say(&["info"]).ok();

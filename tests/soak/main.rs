@@ -33,8 +33,10 @@ use stage::{Actor, Stage};
 
 /// Loops of the manager.
 const LOOPS: &str = "2";
-/// After the first phase, which warms up.
+/// Of which the first warms up.
 const PHASES: u64 = 6;
+/// For as long as this at least, or half of the time.
+const WARM: Duration = Duration::from_secs(120);
 
 /// Name, how many, what each does again and again.
 const ACTORS: [(&str, usize, Actor); 5] = [
@@ -51,7 +53,8 @@ fn a_manager_that_all_use_and_abuse_neither_grows_nor_complains() {
     let minutes = from_environment("MDEV_USER_MINUTES", 60);
     let seed = from_environment("MDEV_USER_SEED", 1);
     guests::prepare();
-    let phase = Duration::from_secs(minutes * 60) / (PHASES as u32);
+    let time = Duration::from_secs(minutes * 60);
+    let warm = (time / PHASES as u32).max(WARM.min(time / 2));
     let managed = Managed::start_with(&[
         "--loops",
         LOOPS,
@@ -67,9 +70,13 @@ fn a_manager_that_all_use_and_abuse_neither_grows_nor_complains() {
     let stage = Stage::new(managed);
     let mut report = Report::new(&stage, minutes, seed);
     for number in 0..PHASES {
+        let rest = (time - warm) / (PHASES as u32 - 1);
+        let phase = if number == 0 { warm } else { rest };
         stage.play(&ACTORS, seed, number, phase, &mut report);
         report.rest(&stage);
     }
     let failures = report.judge(&stage);
+    // It ends well, too; and before the log would be shown, of which there is a copy.
+    drop(stage);
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

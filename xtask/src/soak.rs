@@ -32,8 +32,8 @@ pub enum Of {
     /// Two guests boot, use ports and displays, have devices plugged and unplugged, reboot, power off and are killed;
     /// clients come, map memory, leave in the middle and are killed; others flood and send garbage; every verb is used.
     /// Memory, descriptors, mappings and threads of the manager are sampled each 10 s, and compared when all devices are
-    /// gone, six times in all; the first sixth of the time is to warm up. A line a minute; table and verdict at the end,
-    /// and in target/soak. Takes a few minutes more than it says.
+    /// gone, six times in all; the first sixth of the time, or two minutes, is to warm up. A line a minute; table and
+    /// verdict at the end, and in target/soak. Takes a few minutes more than it says.
     Manager {
         /// For so long
         #[arg(long, default_value_t = 60)]

@@ -9,6 +9,7 @@ use rustix::fs::{
     FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate,
     memfd_create, open,
 };
+use rustix::io::{pread, pwrite};
 use rustix::process::{Resource, getrlimit};
 use vm_memory::{Bytes, FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
 
@@ -19,6 +20,8 @@ mod view;
 pub use view::MemoryView;
 
 const PAGE: usize = 4096;
+/// Copied at once: what stays in a CPU's cache.
+const PIECE: usize = 64 << 10;
 
 /// A sealed memfd, mapped once into this process and mapped again by whoever is handed its fd.
 ///
@@ -107,19 +110,41 @@ impl SharedMemory {
     /// As [`new`](Self::new).
     pub fn duplicate(&self, name: &str) -> Result<Self, Errno> {
         let other = Self::create(name, self.size(), self.0.read_only)?;
-        let mut page = [0; PAGE];
-        for offset in (0..self.size()).step_by(PAGE) {
-            let length = usize::try_from(self.size() - offset).map_or(PAGE, |left| left.min(PAGE));
-            let page = page.get_mut(..length).ok_or(Errno::INVAL)?;
+        let mut piece = vec![0; PIECE];
+        for start in (0..self.size()).step_by(PIECE) {
+            let length = usize::try_from(self.size() - start).map_or(PIECE, |it| it.min(PIECE));
+            let piece = piece.get_mut(..length).ok_or(Errno::INVAL)?;
             // Not through the mapping: that would populate what is read.
-            if rustix::io::pread(self.fd(), &mut *page, offset)? != length {
+            if pread(&self.0.file, &mut *piece, start)? != length {
                 return Err(Errno::IO);
             }
-            if page.iter().any(|byte| *byte != 0) {
-                other.write(offset, page)?;
-            }
+            other.fill(start, piece)?;
         }
         Ok(other)
+    }
+
+    /// Writes what is not zero, whole pages of it, into memory that nobody else has yet: by calls, as through the mapping
+    /// each page would cost a fault. That takes half the time.
+    fn fill(&self, start: u64, piece: &[u8]) -> Result<(), Errno> {
+        let pages = piece.chunks(PAGE).map(|page| (page.iter().any(|byte| *byte != 0), page.len()));
+        let (pages, mut done): (Vec<_>, _) = (pages.collect(), 0);
+        // As many in one call as lie side by side.
+        for run in pages.chunk_by(|(one, _), (next, _)| one == next) {
+            let length: usize = run.iter().map(|(_, length)| length).sum();
+            let bytes = piece.get(done..done + length).ok_or(Errno::INVAL)?;
+            let offset = start + done as u64;
+            done += length;
+            if !run.first().is_some_and(|(is_there, _)| *is_there) {
+                continue;
+            }
+            // Sealed against all writes but ours through the mapping, which was there first.
+            if self.0.read_only {
+                self.write(offset, bytes)?;
+            } else if pwrite(&self.0.file, bytes, offset)? != length {
+                return Err(Errno::IO);
+            }
+        }
+        Ok(())
     }
 
     /// Whether it is given up: then, when the last clone has gone, no page is left, whoever else has its fd.

@@ -1,19 +1,16 @@
 //! What a guest waits for a register of ours, beside one of a server in C that does nothing but answer. Two of those are
 //! the control.
 
-use std::path::Path;
-use std::process::{Child, Command};
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 use std::{fs, thread};
 
 use guest_kit::{Guest, Tools, vfio_user_device};
-use rustix::process::Pid;
-use tempfile::TempDir;
 
 use super::summary::{Bound, Summary};
 use super::{PROBE, interval_name, median, spread};
 use crate::cargo::build_program;
-use crate::interrupt;
 use crate::report::{Result, heading, show};
 use crate::server::Server;
 
@@ -30,47 +27,8 @@ const PORTS: &str = "for device in /sys/bus/pci/devices/*; do
     echo $(cat $device/vendor) $(head -n 1 $device/resource)
 done";
 
-/// The server in C. Dropping it kills it.
-struct Floor {
-    process: Child,
-    directory: TempDir,
-}
-
-impl Floor {
-    fn start(program: &Path) -> Result<Self> {
-        let directory = tempfile::Builder::new().prefix("mdev-user-floor-").tempdir()?;
-        let mut command = Command::new(program);
-        command.arg(directory.path().join("socket"));
-        show(&command);
-        let process = command.spawn()?;
-        interrupt::list(Pid::from_child(&process), directory.path());
-        let floor = Self { process, directory };
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !floor.directory.path().join("socket").exists() {
-            if Instant::now() > deadline {
-                return Err("the server in C made no socket".into());
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
-        Ok(floor)
-    }
-
-    fn device(&self) -> String {
-        vfio_user_device(&self.directory.path().join("socket"))
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        interrupt::forget(Pid::from_child(&self.process));
-        // Both fail only when it has ended and was waited for.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 /// Compiles the server with this machine's compiler.
-fn compile(directory: &Path) -> Result<std::path::PathBuf> {
+fn compile(directory: &Path) -> Result<PathBuf> {
     let (source, program) = (directory.join("floor.c"), directory.join("floor"));
     fs::write(&source, SOURCE)?;
     let mut cc = Command::new("cc");
@@ -90,16 +48,13 @@ pub fn run(rounds: usize, summary: &mut Summary) -> Result {
     let tools = Tools::prepare()?;
 
     heading("Booting a guest with four cards that have a register");
-    let floors = [Floor::start(&floor)?, Floor::start(&floor)?];
+    let floors = [Server::peer(&floor, &[])?, Server::peer(&floor, &[])?];
     let servers = [
         Server::start(&program, &["mtty-1"])?,
         Server::start(&program, &["mtty-1", "--poll-us", "0"])?,
     ];
     let mut builder = Guest::builder(&tools).file("/bin/probe", &probe);
-    for floor in &floors {
-        builder = builder.device(&floor.device());
-    }
-    for server in &servers {
+    for server in floors.iter().chain(&servers) {
         builder = builder.device(&vfio_user_device(&server.socket()));
     }
     let mut guest = builder.boot()?;

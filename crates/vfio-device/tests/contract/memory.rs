@@ -114,7 +114,27 @@ fn a_duplicate_has_the_same_bytes_and_no_more_pages_and_is_a_memory_of_its_own()
     other.read((64 << 20) + 93, &mut data).unwrap();
     assert_eq!((&data, other.size()), (b"the end", (64 << 20) + 100));
     assert_eq!(ftruncate(sent(&other), 0), Err(Errno::PERM), "sealed as well");
-    assert!(SharedMemory::new_read_only("rom", 1).unwrap().duplicate("x").unwrap().is_read_only());
+    let rom = SharedMemory::new_read_only("rom", 5000).unwrap();
+    rom.write(4090, b"rom").unwrap();
+    let other = rom.duplicate("other").unwrap();
+    other.read(4090, &mut data[..3]).unwrap();
+    assert_eq!((&data[..3], other.is_read_only()), (&b"rom"[..], true));
+}
+
+#[test]
+fn a_duplicate_has_every_byte_whichever_pages_are_empty() {
+    const PAGES: usize = 100;
+    let memory = SharedMemory::new("test", PAGES as u64 * 4096).unwrap();
+    let mut all = vec![0; PAGES * 4096];
+    // Runs of all lengths, over the borders of whatever is copied at once.
+    for (number, page) in all.chunks_mut(4096).enumerate() {
+        let byte = if number * number % 7 < 4 { 0 } else { number as u8 };
+        *page.last_mut().unwrap() = byte;
+    }
+    memory.write(0, &all).unwrap();
+    let mut found = vec![0; all.len()];
+    memory.duplicate("other").unwrap().read(0, &mut found).unwrap();
+    assert!(found == all);
 }
 
 /// A device whose BAR 0 is `memory` and whose BAR 2 is trapped, and which does `at_open` when it is opened.
