@@ -41,7 +41,7 @@ fn every_test_that_the_life_cycle_page_names_exists() {
             assert!(named.iter().any(|(_, name)| *name == test), "{test} is missing in the page");
         }
     }
-    for shape in tests(&["crates/vfio-device/tests/contract/shapes"]) {
+    for shape in tests(&root(), &["crates/vfio-device/tests/contract/shapes"]) {
         assert!(named.iter().any(|(_, name)| *name == shape), "{shape} is missing in the page");
     }
 }
