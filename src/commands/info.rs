@@ -25,7 +25,7 @@ pub fn print(options: &cli::Info) -> Result<ExitCode, Box<dyn Error>> {
     let text = if options.metrics {
         metrics::text(devices)
     } else {
-        let sandbox = sandbox::describe(&info["sandbox"]);
+        let sandbox = info.get("sandbox").and_then(sandbox::describe);
         devices.iter().map(describe).chain(sandbox).collect::<Vec<_>>().join("\n")
     };
     print_text(&text)?;

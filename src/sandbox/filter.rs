@@ -184,6 +184,7 @@ const ABSENT: [c_long; 3] = [libc::SYS_clone3, libc::SYS_openat2, MSEAL];
 const MSEAL: c_long = 462;
 
 /// Of ioctl: terminals, their being non-blocking, and what a new one is called.
+#[expect(clippy::unnecessary_cast, reason = "each C library has a type of its own for them")]
 const IOCTLS: [u64; 14] = [
     libc::TCGETS as u64,
     libc::TCSETS as u64,

@@ -50,7 +50,7 @@ fn a_call_that_serving_does_not_take_ends_the_program() {
         (SYS_mprotect, [0, 4096, RX, 0, 0, 0]),
         (SYS_prctl, [libc::PR_SET_DUMPABLE as u64, 1, 0, 0, 0, 0]),
         (SYS_prlimit64, [0, libc::RLIMIT_CORE.into(), 4096, 0, 0, 0]),
-        (SYS_ioctl, [0, libc::TIOCSTI as u64, 0, 0, 0, 0]),
+        (SYS_ioctl, [0, libc::TIOCSTI, 0, 0, 0, 0]),
         (SYS_io_uring_setup, [0; 6]),
         (SYS_userfaultfd, [0; 6]),
         (SYS_bpf, [0; 6]),

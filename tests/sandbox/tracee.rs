@@ -1,6 +1,6 @@
 //! A thread whose system calls are exchanged for others as it enters them, so that the kernel has them of the program.
 
-use nix::libc::{PTRACE_SYSCALL_INFO_ENTRY, user_regs_struct};
+use nix::libc::{EINTR, PTRACE_SYSCALL_INFO_ENTRY, user_regs_struct};
 use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
@@ -53,7 +53,7 @@ impl Tracee {
             return Outcome::Ended(signal);
         }
         // As if it had made its own call, and a signal had come.
-        let rax = (-i64::from(libc::EINTR)).cast_unsigned();
+        let rax = (-i64::from(EINTR)).cast_unsigned();
         let user_regs_struct { rdi, rsi, rdx, r10, r8, r9, .. } = entered;
         ptrace::setregs(pid, user_regs_struct { rax, rdi, rsi, rdx, r10, r8, r9, ..returned })
             .unwrap();
