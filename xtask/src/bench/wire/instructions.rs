@@ -64,7 +64,9 @@ fn steps(pid: Pid, work: impl FnOnce() + Send) -> Result<u64> {
                     count += 1;
                     runs = false;
                 }
-                other => return Err(format!("a server that is led does not step: {other:?}").into()),
+                other => {
+                    return Err(format!("a server that is led does not step: {other:?}").into());
+                }
             }
         }
         if runs {
