@@ -203,6 +203,18 @@ mod tests {
     }
 
     #[test]
+    fn it_polls_after_an_answer_as_soon_as_a_message_has_come_soon() {
+        let mut window = PollWindow::new(Duration::from_secs(60));
+        assert!(!window.polls(), "nothing has been answered");
+        window.attended(false);
+        assert!(!window.polls(), "it is closed");
+        window.woken();
+        assert!(!window.polls(), "this was no client");
+        window.attended(false);
+        assert!(window.polls() && window.polls());
+    }
+
+    #[test]
     fn most_zero_ends_all_polling() {
         let mut window = PollWindow::new(US(0));
         for _ in 0..10 {

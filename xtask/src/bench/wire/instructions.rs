@@ -5,7 +5,7 @@
 //! they are in: `docs/performance.md` says how.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use nix::sys::ptrace;
@@ -15,10 +15,13 @@ use nix::unistd::Pid;
 
 use super::message::Exchange;
 use super::{PEERS, POLLING, Peer};
+use crate::bench::median;
 use crate::report::Result;
 
-/// Accesses that are counted together. The part of the last one after its answer is missing.
-const ACCESSES: u32 = 200;
+/// Accesses that are counted, one by one: from answer to answer.
+const ACCESSES: usize = 200;
+/// Before that a server that has taken its core for crowded, since it was stopped, polls again: 256 later.
+const WARM: usize = 300;
 /// A server that is led takes milliseconds for an access: it is to poll for as long as that, and finds each message at its
 /// first look.
 const PATIENT: (&str, &[&str]) = ("ours, polling", &["ours", "--poll-us", "1000000"]);
@@ -31,27 +34,31 @@ pub fn of_a_read(program: &Path, at: usize) -> Result<f64> {
     for _ in 0..10 {
         user.once()?;
     }
+    let mut counts = Vec::new();
     let mut outcome = Ok(());
-    let count = steps(Pid::from_raw(peer.server.pid().as_raw_nonzero().get()), || {
-        outcome = (0..ACCESSES)
-            .try_for_each(|_| user.once().map(drop).map_err(|error| error.to_string()));
+    steps(Pid::from_raw(peer.server.pid().as_raw_nonzero().get()), |count| {
+        outcome = (0..WARM + ACCESSES).try_for_each(|_| {
+            let before = count.load(Ordering::SeqCst);
+            user.once().map_err(|error| error.to_string())?;
+            counts.push((count.load(Ordering::SeqCst) - before) as f64);
+            Ok::<(), String>(())
+        });
     })?;
     outcome?;
-    Ok(count as f64 / f64::from(ACCESSES))
+    Ok(median(counts.get(WARM..).unwrap_or_default()))
 }
 
-/// Instructions of the first thread of a process while `work` is done in another thread of this one.
-fn steps(pid: Pid, work: impl FnOnce() + Send) -> Result<u64> {
+/// Counts the instructions of the first thread of a process while `work` is done in another thread of this one.
+fn steps(pid: Pid, work: impl FnOnce(&AtomicU64) + Send) -> Result {
     ptrace::seize(pid, ptrace::Options::empty())?;
     ptrace::interrupt(pid)?;
     waitpid(pid, None)?;
-    let done = AtomicBool::new(false);
+    let (count, done) = (AtomicU64::new(0), AtomicBool::new(false));
     let outcome = thread::scope(|scope| {
         scope.spawn(|| {
-            work();
+            work(&count);
             done.store(true, Ordering::SeqCst);
         });
-        let mut count = 0;
         let mut runs = false;
         while !done.load(Ordering::SeqCst) {
             if !runs {
@@ -61,17 +68,19 @@ fn steps(pid: Pid, work: impl FnOnce() + Send) -> Result<u64> {
             match waitpid(pid, Some(WaitPidFlag::WNOHANG))? {
                 WaitStatus::StillAlive => thread::yield_now(),
                 WaitStatus::Stopped(_, Signal::SIGTRAP) => {
-                    count += 1;
+                    count.fetch_add(1, Ordering::SeqCst);
                     runs = false;
                 }
-                other => return Err(format!("a server that is led does not step: {other:?}").into()),
+                other => {
+                    return Err(format!("a server that is led does not step: {other:?}").into());
+                }
             }
         }
         if runs {
             ptrace::interrupt(pid)?;
             waitpid(pid, None)?;
         }
-        Ok(count)
+        Ok(())
     });
     ptrace::detach(pid, None)?;
     outcome
