@@ -59,23 +59,32 @@ fn published() -> Vec<Value> {
     all.filter(|package| package["source"].is_null() && package["publish"].is_null()).collect()
 }
 
-/// What is in a program or a library that is handed on: the published packages, and what they are built of and with.
+/// What is in a program or a library that is handed on: the published packages, and what they are built of. Macros are not
+/// in it: they run when it is built.
 fn shipped() -> Vec<Value> {
     let mut wanted: Vec<_> = published().iter().map(|it| text(&it["id"]).to_owned()).collect();
     let metadata = metadata();
     let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
+    let packages = packages();
+    let is_macro = |id: &str| {
+        let package = packages.iter().find(|package| package["id"] == id).unwrap();
+        package["targets"][0]["kind"][0] == "proc-macro"
+    };
     let mut found = BTreeSet::new();
     while let Some(id) = wanted.pop() {
         let node = nodes.iter().find(|node| node["id"] == *id).unwrap();
         let deps = node["deps"].as_array().unwrap().iter();
-        let shipped =
-            |kinds: &Value| kinds.as_array().unwrap().iter().any(|it| it["kind"] != "dev");
-        let ids = deps.filter(|dep| shipped(&dep["dep_kinds"])).map(|dep| text(&dep["pkg"]));
+        let ids = deps
+            .filter(|dep| {
+                dep["dep_kinds"].as_array().unwrap().iter().any(|it| it["kind"].is_null())
+            })
+            .map(|dep| text(&dep["pkg"]))
+            .filter(|id| !is_macro(id));
         if found.insert(id.clone()) {
             wanted.extend(ids.map(str::to_owned));
         }
     }
-    packages().into_iter().filter(|package| found.contains(text(&package["id"]))).collect()
+    packages.into_iter().filter(|package| found.contains(text(&package["id"]))).collect()
 }
 
 fn directory(package: &Value) -> PathBuf {
