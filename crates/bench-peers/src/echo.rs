@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -26,16 +28,20 @@ const SIGNALS: u32 = 3;
 /// What is received at once at most.
 const ROOM: usize = 128 << 10;
 
-pub fn serve(socket: &Path) -> Result<(), Box<dyn Error>> {
+/// `by_epoll`: the socket is waited for before it is received from.
+pub fn serve(socket: &Path, by_epoll: bool) -> Result<(), Box<dyn Error>> {
     let listener = UnixListener::bind(socket)?;
     loop {
         let (client, _) = listener.accept()?;
         // That it has gone in the middle is its own affair.
-        let _ = echo(&client);
+        let _ = echo(&client, by_epoll);
     }
 }
 
-fn echo(client: &UnixStream) -> Result<(), Box<dyn Error>> {
+fn echo(client: &UnixStream, by_epoll: bool) -> Result<(), Box<dyn Error>> {
+    let set = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    epoll::add(&set, client, epoll::EventData::new_u64(0), epoll::EventFlags::IN)?;
+    let mut ready = Vec::with_capacity(64);
     let mut words = [0; 12];
     let (_, trigger) = receive(client, &mut words)?;
     #[expect(clippy::host_endian_bytes, reason = "it is a word from the same host")]
@@ -47,6 +53,10 @@ fn echo(client: &UnixStream) -> Result<(), Box<dyn Error>> {
     loop {
         let mut taken = 0;
         while taken < before {
+            if by_epoll {
+                ready.clear();
+                epoll::wait(&set, spare_capacity(&mut ready), None)?;
+            }
             let received = match kind {
                 TAKES => receive(client, &mut room)?.0,
                 _ => recv(client, &mut *room, RecvFlags::empty())?.1,

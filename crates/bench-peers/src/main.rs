@@ -35,7 +35,12 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Server {
     /// Answers so many bytes with so many others, and knows nothing of what they mean
-    Echo { socket: PathBuf },
+    Echo {
+        socket: PathBuf,
+        /// Wait by epoll before receiving, as a server does that can have several clients
+        #[arg(long)]
+        epoll: bool,
+    },
     /// The server of the vfio_user crate
     RustVmm { socket: PathBuf },
     /// vfio-user-server
@@ -49,7 +54,7 @@ enum Server {
 
 fn main() -> Result<(), Box<dyn Error>> {
     match Arguments::parse().server {
-        Server::Echo { socket } => echo::serve(&socket),
+        Server::Echo { socket, epoll } => echo::serve(&socket, epoll),
         Server::RustVmm { socket } => rust_vmm::serve(&socket),
         Server::Ours { socket, poll_us } => ours::serve(&socket, Duration::from_micros(poll_us)),
     }

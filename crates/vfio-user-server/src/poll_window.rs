@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 /// the loop polls opens the window fully, each poll in vain halves it. A window that was opened and closed without a
 /// single hit takes twice as long to be opened again, so that a client of the wrong rhythm costs next to nothing. On a
 /// core that others compute on it stays closed for a while: who sleeps is let back at once when there is something to do,
-/// who polls is not.
+/// who polls is not. That while is a time and not a number of messages, or one moment of a crowd would end polling for
+/// clients that say little at once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PollWindow {
     window: Duration,
@@ -20,6 +21,8 @@ pub(crate) struct PollWindow {
     lively: u32,
     /// Short silences that it takes to open it.
     needed: u32,
+    /// Until then it stays closed, since others want the core.
+    closed_until: Option<Instant>,
     silence: Silence,
 }
 
@@ -41,15 +44,22 @@ const SHORT: u32 = 4;
 const CROWDED: Duration = Duration::from_micros(200);
 /// Below this, polling is not worth its own cost.
 const LEAST: Duration = Duration::from_micros(5);
-/// Short silences that it takes to open a window where the core is wanted by others.
-const NEEDED_IN_A_CROWD: u32 = 256;
+/// How long a window stays closed where the core is wanted by others, who then have it for some ms at a time.
+const CROWD: Duration = Duration::from_millis(50);
 /// Most short silences that it takes to open a window.
 const MOST_NEEDED: u32 = 1024;
 
 impl PollWindow {
     /// A closed window that opens to `most`; zero ends all polling.
     pub(crate) fn new(most: Duration) -> Self {
-        Self { window: Duration::ZERO, most, lively: 0, needed: 1, silence: Silence::Long }
+        Self {
+            window: Duration::ZERO,
+            most,
+            lively: 0,
+            needed: 1,
+            closed_until: None,
+            silence: Silence::Long,
+        }
     }
 
     /// A client has been attended to; `polled`: its message came while the loop polled.
@@ -79,7 +89,10 @@ impl PollWindow {
     /// The loop has slept.
     pub(crate) fn woken(&mut self) {
         if let Silence::Lasts { start, .. } = std::mem::replace(&mut self.silence, Silence::Long) {
-            self.missed(start.elapsed());
+            let now = Instant::now();
+            if self.closed_until.is_none_or(|until| until <= now) {
+                self.missed(now.duration_since(start));
+            }
         }
     }
 
@@ -97,7 +110,7 @@ impl PollWindow {
     pub(crate) fn after_yield(&mut self, before: Instant) {
         let now = Instant::now();
         if now.duration_since(before) > CROWDED {
-            self.crowded();
+            self.crowded(now);
         }
         if let Silence::Lasts { seen, .. } = &mut self.silence {
             *seen = now;
@@ -110,9 +123,9 @@ impl PollWindow {
     }
 
     /// Somebody else has used the core while the loop polled.
-    fn crowded(&mut self) {
+    fn crowded(&mut self, now: Instant) {
         (self.window, self.lively) = (Duration::ZERO, 0);
-        self.needed = self.needed.max(NEEDED_IN_A_CROWD);
+        self.closed_until = Some(now + CROWD);
     }
 
     /// The loop polled for as long as the window is, and then slept until a message came, `silence` after the last answer.
@@ -189,17 +202,25 @@ mod tests {
     }
 
     #[test]
-    fn in_a_crowd_it_stays_closed_for_256_messages_even_if_the_last_ones_were_hits() {
-        let mut window = PollWindow::new(US(50));
-        window.missed(US(60));
-        window.hit();
-        window.crowded();
-        for message in 1..256 {
-            window.missed(US(60));
-            assert_eq!(window.window, US(0), "{message}");
+    fn in_a_crowd_it_stays_closed_for_50_ms_and_then_opens_as_ever() {
+        let mut window = PollWindow::new(Duration::from_secs(60));
+        let answered = |window: &mut PollWindow| {
+            window.attended(false);
+            let polls = window.polls();
+            if !polls {
+                window.woken();
+            }
+            polls
+        };
+        assert!(!answered(&mut window) && answered(&mut window));
+        let crowded = Instant::now();
+        window.crowded(crowded);
+        for _ in 0..1000 {
+            assert!(!answered(&mut window) || crowded.elapsed() >= US(50_000));
         }
-        window.missed(US(60));
-        assert_eq!(window.window, US(50));
+        while crowded.elapsed() < US(50_000) {}
+        answered(&mut window);
+        assert!(answered(&mut window));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::client::Client;
 use super::devices::raised_limit;
 use super::machine::Cpus;
 use super::manager::Manager;
-use super::summary::{Bound, Summary};
+use super::summary::Summary;
 use super::{interval_name, median, spread};
 use crate::cargo::build_program;
 use crate::report::{Result, heading};
@@ -99,9 +99,10 @@ pub fn run(rounds: usize, summary: &mut Summary) -> Result {
             Ok(())
         })?;
         print(&crowds, rounds);
-        if let (Some(one), Some(most)) = (crowds.first(), crowds.last()) {
+        if let ([one, again, ..], Some(most)) = (&crowds[..], crowds.last()) {
             let name = format!("a read among {} idle devices, {mode} / alone", most.size);
-            summary.ratios(&name, &ratios(&most.alone, &one.alone), Some(Bound::Most(BOUND)));
+            let control = ratios(&again.alone, &one.alone);
+            summary.against(&name, &ratios(&most.alone, &one.alone), &control, BOUND);
             let name = format!("a read of {} at work, {mode} / alone", most.size);
             summary.ratios(&name, &ratios(&most.together, &one.alone), None);
             summary.figure(&format!("KiB a device of {}, {mode}", most.size), most.memory, None);

@@ -1,6 +1,6 @@
 //! What a benchmark comes to: the figures that matter, beside what they have to be.
 
-use super::{median, spread};
+use super::{median, median_interval, spread};
 use crate::report::{Result, heading};
 
 /// A bound on a figure.
@@ -43,6 +43,22 @@ impl Summary {
     /// Notes ratios of rounds; their median is what is held against the bound.
     pub fn ratios(&mut self, what: &str, ratios: &[f64], bound: Option<Bound>) {
         self.note(what, &spread(ratios), median(ratios), bound);
+    }
+
+    /// The same where two equal ones were measured too. Nothing is decided if they differ by more than the bound does from
+    /// being equal.
+    pub fn against(&mut self, what: &str, ratios: &[f64], control: &[f64], most: f64) {
+        let (from, to) = median_interval(control);
+        let room = (most - 1.0).abs();
+        if from >= 1.0 - room && to <= 1.0 + room {
+            self.ratios(what, ratios, Some(Bound::Most(most)));
+        } else {
+            self.ratios(what, ratios, None);
+            self.missed.push(format!(
+                "{what}: two equal ones differ by {from:.3} .. {to:.3}, which decides nothing about {most}: leave the \
+                 machine alone, or take more --rounds"
+            ));
+        }
     }
 
     /// Notes one figure.
@@ -104,5 +120,20 @@ mod tests {
         let expected =
             "missed: a read: 1.11, not <= 1.1; no number: NaN, not >= 0; serial: no guest";
         assert_eq!(said, expected);
+    }
+
+    #[test]
+    fn a_control_that_varies_more_than_the_bound_allows_decides_nothing() {
+        let (calm, wild) = ([0.98, 0.99, 1.0, 1.01, 1.02], [0.9, 0.95, 1.0, 1.01, 1.02]);
+        let mut summary = Summary::default();
+        summary.against("a read", &[1.04], &calm, 1.05);
+        assert!(summary.end().is_ok());
+        let mut summary = Summary::default();
+        summary.against("a read", &[1.04], &wild, 1.05);
+        let said = summary.end().unwrap_err().to_string();
+        assert!(said.contains("a read: two equal ones differ by 0.900 .. 1.020"), "{said}");
+        let mut summary = Summary::default();
+        summary.against("a read", &[0.7], &wild, 0.8);
+        assert!(summary.end().is_ok());
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use self::message::Exchange;
 use self::user::User;
 use super::machine::Cpus;
-use super::summary::{Bound, Summary};
+use super::summary::Summary;
 use super::{interval_name, median, spread};
 use crate::cargo::build;
 use crate::report::{Result, heading};
@@ -22,16 +22,18 @@ use crate::server::Server;
 const TURN: Duration = Duration::from_millis(6);
 const WARM: Duration = Duration::from_micros(1500);
 
-/// Names, and how they are started. The first is what all are compared with, and the second its control.
-const PEERS: [(&str, &[&str]); 5] = [
+/// Names, and how they are started. The first is what all are compared with, and the second its control. The third is what a
+/// server costs that can have more than one client: it waits for all that it has before it receives.
+const PEERS: [(&str, &[&str]); 6] = [
     ("echo", &["echo"]),
     ("echo, again", &["echo"]),
+    ("echo, by epoll", &["echo", "--epoll"]),
     ("vfio_user crate", &["rust-vmm"]),
     ("ours, --poll-us 0", &["ours", "--poll-us", "0"]),
     ("ours, polling", &["ours"]),
 ];
-const SLEEPING: usize = 3;
-const POLLING: usize = 4;
+const SLEEPING: usize = 4;
+const POLLING: usize = 5;
 
 /// Of what is measured, what it may cost as a multiple of the echo.
 const BOUNDS: [(&str, usize, f64); 4] = [
@@ -89,7 +91,7 @@ pub fn run(rounds: usize, summary: &mut Summary) -> Result {
         }
         print(cpus, &measured, rounds);
     }
-    counts::run(&program, cpus, summary)
+    counts::run(&program, summary)
 }
 
 /// The peers take turns, there and back, so that what changes in a round is the same for all.
@@ -118,8 +120,11 @@ fn ratios(times: &Times, at: usize) -> Vec<f64> {
 fn note(name: &str, times: &Times, summary: &mut Summary) {
     for (at, (peer, _)) in PEERS.iter().enumerate().skip(SLEEPING) {
         let bound = BOUNDS.into_iter().find(|(what, of, _)| *what == name && *of == at);
-        let bound = bound.map(|(.., most)| Bound::Most(most));
-        summary.ratios(&format!("{name}, {peer} / echo"), &ratios(times, at), bound);
+        let (what, ratios_of_it) = (format!("{name}, {peer} / echo"), ratios(times, at));
+        match bound {
+            Some((.., most)) => summary.against(&what, &ratios_of_it, &ratios(times, 1), most),
+            None => summary.ratios(&what, &ratios_of_it, None),
+        }
     }
 }
 
