@@ -13,6 +13,7 @@ use std::path::Path;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::io::retry_on_intr;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recv, recvmsg, send, sendmsg,
@@ -55,7 +56,7 @@ fn echo(client: &UnixStream, by_epoll: bool) -> Result<(), Box<dyn Error>> {
         while taken < before {
             if by_epoll {
                 ready.clear();
-                epoll::wait(&set, spare_capacity(&mut ready), None)?;
+                retry_on_intr(|| epoll::wait(&set, spare_capacity(&mut ready), None))?;
             }
             let received = match kind {
                 TAKES => receive(client, &mut room)?.0,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 /// single hit takes twice as long to be opened again, so that a client of the wrong rhythm costs next to nothing. On a
 /// core that others compute on it stays closed for a while: who sleeps is let back at once when there is something to do,
 /// who polls is not. That while is a time and not a number of messages, or one moment of a crowd would end polling for
-/// clients that say little at once.
+/// clients that say little at once; it is short at first, and grows where the crowd stays.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PollWindow {
     window: Duration,
@@ -21,8 +21,9 @@ pub(crate) struct PollWindow {
     lively: u32,
     /// Short silences that it takes to open it.
     needed: u32,
-    /// Until then it stays closed, since others want the core.
+    /// Until then it stays closed, since others want the core; and for how long that was.
     closed_until: Option<Instant>,
+    crowd: Duration,
     silence: Silence,
 }
 
@@ -44,8 +45,9 @@ const SHORT: u32 = 4;
 const CROWDED: Duration = Duration::from_micros(200);
 /// Below this, polling is not worth its own cost.
 const LEAST: Duration = Duration::from_micros(5);
-/// How long a window stays closed where the core is wanted by others, who then have it for some ms at a time.
-const CROWD: Duration = Duration::from_millis(50);
+/// How long a window stays closed where the core is wanted by others: at first, which may have been one moment, and in the
+/// end, when they have it for some ms at a time. A crowd that has not been seen for so long again has gone.
+const CROWD: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(128));
 /// Most short silences that it takes to open a window.
 const MOST_NEEDED: u32 = 1024;
 
@@ -58,6 +60,7 @@ impl PollWindow {
             lively: 0,
             needed: 1,
             closed_until: None,
+            crowd: Duration::ZERO,
             silence: Silence::Long,
         }
     }
@@ -125,7 +128,9 @@ impl PollWindow {
     /// Somebody else has used the core while the loop polled.
     fn crowded(&mut self, now: Instant) {
         (self.window, self.lively) = (Duration::ZERO, 0);
-        self.closed_until = Some(now + CROWD);
+        let stays = self.closed_until.is_some_and(|until| now < until + CROWD.1);
+        self.crowd = if stays { (2 * self.crowd).min(CROWD.1) } else { CROWD.0 };
+        self.closed_until = Some(now + self.crowd);
     }
 
     /// The loop polled for as long as the window is, and then slept until a message came, `silence` after the last answer.
@@ -202,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_crowd_it_stays_closed_for_50_ms_and_then_opens_as_ever() {
+    fn in_a_crowd_it_stays_closed_and_then_opens_as_ever() {
         let mut window = PollWindow::new(Duration::from_secs(60));
         let answered = |window: &mut PollWindow| {
             window.attended(false);
@@ -216,11 +221,29 @@ mod tests {
         let crowded = Instant::now();
         window.crowded(crowded);
         for _ in 0..1000 {
-            assert!(!answered(&mut window) || crowded.elapsed() >= US(50_000));
+            assert!(!answered(&mut window) || crowded.elapsed() >= US(2000));
         }
-        while crowded.elapsed() < US(50_000) {}
+        while crowded.elapsed() < US(2000) {}
         answered(&mut window);
         assert!(answered(&mut window));
+    }
+
+    #[test]
+    fn a_crowd_that_stays_closes_it_for_ever_longer_and_one_that_comes_later_does_not() {
+        let mut window = PollWindow::new(US(50));
+        let mut now = Instant::now();
+        let mut closed = |window: &mut PollWindow, after: Duration| {
+            now += after;
+            window.crowded(now);
+            let until = window.closed_until.unwrap();
+            let length = until.duration_since(now);
+            now = until;
+            length.as_millis()
+        };
+        let soon = US(127_999);
+        let lengths = [(); 8].map(|()| closed(&mut window, soon));
+        assert_eq!(lengths, [2, 4, 8, 16, 32, 64, 128, 128]);
+        assert_eq!(closed(&mut window, US(128_000)), 2);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::report::Result;
 
 /// Accesses that are counted, one by one: from answer to answer.
 const ACCESSES: usize = 200;
-/// Before that a server that has taken its core for crowded, since it was stopped, polls again: 256 later.
+/// Before that a server that has taken its core for crowded, since it was stopped, polls again: some ms later.
 const WARM: usize = 300;
 /// A server that is led takes milliseconds for an access: it is to poll for as long as that, and finds each message at its
 /// first look.
