@@ -8,6 +8,7 @@ mod guest;
 mod interrupt;
 mod package;
 mod report;
+mod sanitize;
 mod server;
 mod soak;
 mod test;
@@ -67,6 +68,14 @@ enum Task {
         #[arg(long)]
         rounds: Option<usize>,
     },
+    /// Runs the tests of what has unsafe code, and of what has threads, under the compiler's sanitizers
+    ///
+    /// Each has a build of its own below target. The one for threads wants the standard library's source: `rustup component
+    /// add rust-src`. Waiting times in tests are long enough for a machine that does nothing else.
+    Sanitize {
+        /// Under this one only
+        with: Option<sanitize::With>,
+    },
     /// Sends random bytes each way through both ports of a guest's serial card, with readers that stop and go on
     ///
     /// It is the test of the test command with 256 KiB, and more of it. The guest's driver has one of the ports with
@@ -91,6 +100,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Deb => deb::run(),
         Task::Bench { of, rounds } => bench::run(of, rounds),
+        Task::Sanitize { with } => sanitize::run(with),
         Task::Soak { mib, seed } => soak::run(mib, seed),
     });
     match outcome {
