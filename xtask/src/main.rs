@@ -53,6 +53,14 @@ enum Task {
     /// completions, units for a user's systemd and the descriptor; it is unpacked and its program run. Nothing is
     /// installed.
     Deb,
+    /// Runs the tests of what has unsafe code, and of what has threads, under the compiler's sanitizers
+    ///
+    /// Each has a build of its own below target. The one for threads wants the standard library's source: `rustup component
+    /// add rust-src`.
+    Sanitize {
+        /// Under this one only
+        with: Option<sanitize::With>,
+    },
     /// Measures our devices beside QEMU's own, in one guest, and many devices in one process
     ///
     /// serial: what a guest waits for a register, and how fast a tty goes each way, to and from a socket on the host. The
@@ -67,14 +75,6 @@ enum Task {
         /// How often each takes its turn [default: 11 for serial, 101 for display, 3 for devices, 21 for neighbours]
         #[arg(long)]
         rounds: Option<usize>,
-    },
-    /// Runs the tests of what has unsafe code, and of what has threads, under the compiler's sanitizers
-    ///
-    /// Each has a build of its own below target. The one for threads wants the standard library's source: `rustup component
-    /// add rust-src`. Waiting times in tests are long enough for a machine that does nothing else.
-    Sanitize {
-        /// Under this one only
-        with: Option<sanitize::With>,
     },
     /// Sends random bytes each way through both ports of a guest's serial card, with readers that stop and go on
     ///
@@ -99,8 +99,8 @@ fn main() -> ExitCode {
         Task::Guest(options) => guest::run(&options),
         Task::Test => test::run(),
         Task::Deb => deb::run(),
-        Task::Bench { of, rounds } => bench::run(of, rounds),
         Task::Sanitize { with } => sanitize::run(with),
+        Task::Bench { of, rounds } => bench::run(of, rounds),
         Task::Soak { mib, seed } => soak::run(mib, seed),
     });
     match outcome {
