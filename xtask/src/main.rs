@@ -45,14 +45,6 @@ enum Task {
     ///
     /// Its shell has `devmem` and functions for PCI devices: see them at work in `examples/guest/*.sh`.
     Guest(guest::Options),
-    /// Runs every check that a change must pass, guests included
-    Test,
-    /// Builds a Debian package and looks at it
-    ///
-    /// With cargo-deb, which is built into target/tools if it is not on PATH. The package holds the program, manual pages,
-    /// completions, units for a user's systemd and the descriptor; it is unpacked and its program run. Nothing is
-    /// installed.
-    Deb,
     /// Runs the tests of what has unsafe code, and of what has threads, under the compiler's sanitizers
     ///
     /// Each has a build of its own below target. The one for threads wants the standard library's source: `rustup component
@@ -61,6 +53,14 @@ enum Task {
         /// Under this one only
         with: Option<sanitize::With>,
     },
+    /// Runs every check that a change must pass, guests included
+    Test,
+    /// Builds a Debian package and looks at it
+    ///
+    /// With cargo-deb, which is built into target/tools if it is not on PATH. The package holds the program, manual pages,
+    /// completions, units for a user's systemd and the descriptor; it is unpacked and its program run. Nothing is
+    /// installed.
+    Deb,
     /// Measures our devices beside QEMU's own, in one guest, and many devices in one process
     ///
     /// serial: what a guest waits for a register, and how fast a tty goes each way, to and from a socket on the host. The
@@ -97,9 +97,9 @@ fn main() -> ExitCode {
         Task::Demo { interactive: false } => demo::run(),
         Task::Demo { interactive: true } => demo::interact(),
         Task::Guest(options) => guest::run(&options),
+        Task::Sanitize { with } => sanitize::run(with),
         Task::Test => test::run(),
         Task::Deb => deb::run(),
-        Task::Sanitize { with } => sanitize::run(with),
         Task::Bench { of, rounds } => bench::run(of, rounds),
         Task::Soak { mib, seed } => soak::run(mib, seed),
     });
