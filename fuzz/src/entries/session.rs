@@ -163,11 +163,15 @@ pub fn session(data: &[u8]) {
 
 /// Waits until so many descriptors are open as before: what is not known to wait for nobody is closed by another thread.
 pub fn become_closed(before: usize) {
-    let same = |()| (descriptors() == before).then_some(());
-    let rest = || std::thread::sleep(Duration::from_millis(1));
-    // Most are there at once.
-    if (0..100).find_map(|_| same(std::thread::yield_now())).is_none()
-        && (0..10_000).find_map(|_| same(rest())).is_none()
+    let soon = |times, rest: fn()| {
+        (0..times).any(|_| {
+            rest();
+            descriptors() == before
+        })
+    };
+    // Most are closed at once.
+    if !soon(100, std::thread::yield_now)
+        && !soon(10_000, || std::thread::sleep(Duration::from_millis(1)))
     {
         let all = std::fs::read_dir("/proc/self/fd").expect("proc").flatten();
         let all: Vec<_> = all.map(|it| std::fs::read_link(it.path())).collect();
