@@ -8,6 +8,7 @@ mod guest;
 mod interrupt;
 mod package;
 mod report;
+mod sanitize;
 mod server;
 mod soak;
 mod test;
@@ -44,6 +45,14 @@ enum Task {
     ///
     /// Its shell has `devmem` and functions for PCI devices: see them at work in `examples/guest/*.sh`.
     Guest(guest::Options),
+    /// Runs the tests of what has unsafe code, and of what has threads, under the compiler's sanitizers
+    ///
+    /// Each has a build of its own below target. The one for threads wants the standard library's source: `rustup component
+    /// add rust-src`.
+    Sanitize {
+        /// Under this one only
+        with: Option<sanitize::With>,
+    },
     /// Runs every check that a change must pass, guests included
     Test,
     /// Builds a Debian package and looks at it
@@ -88,6 +97,7 @@ fn main() -> ExitCode {
         Task::Demo { interactive: false } => demo::run(),
         Task::Demo { interactive: true } => demo::interact(),
         Task::Guest(options) => guest::run(&options),
+        Task::Sanitize { with } => sanitize::run(with),
         Task::Test => test::run(),
         Task::Deb => deb::run(),
         Task::Bench { of, rounds } => bench::run(of, rounds),

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mbochs::Mbochs;
 use mtty::Mtty;
@@ -55,7 +55,7 @@ impl Server {
     fn ask<T: Send + 'static>(&self, what: impl FnOnce(&mut EventLoop) -> T + Send + 'static) -> T {
         let (sender, receiver) = sync_channel(1);
         self.handle.post(move |event_loop| _ = sender.send(what(event_loop)));
-        receiver.recv_timeout(Duration::from_secs(20)).expect("the loop answers")
+        patiently(|| receiver.recv_timeout(Duration::from_secs(1)).ok()).expect("the loop answers")
     }
 }
 
@@ -163,15 +163,25 @@ pub fn session(data: &[u8]) {
 
 /// Waits until so many descriptors are open as before: what is not known to wait for nobody is closed by another thread.
 pub fn become_closed(before: usize) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while descriptors() != before {
-        if Instant::now() > deadline {
-            let all = std::fs::read_dir("/proc/self/fd").expect("proc").flatten();
-            let all: Vec<_> = all.map(|it| std::fs::read_link(it.path())).collect();
-            panic!("descriptors that are not {before}: {all:?}");
-        }
-        std::thread::yield_now();
+    let soon = |times, rest: fn()| {
+        (0..times).any(|_| {
+            rest();
+            descriptors() == before
+        })
+    };
+    // Most are closed at once.
+    if !soon(100, std::thread::yield_now)
+        && !soon(10_000, || std::thread::sleep(Duration::from_millis(1)))
+    {
+        let all = std::fs::read_dir("/proc/self/fd").expect("proc").flatten();
+        let all: Vec<_> = all.map(|it| std::fs::read_link(it.path())).collect();
+        panic!("descriptors that are not {before}: {all:?}");
     }
+}
+
+/// Asks up to 20 times. As time goes by for those who are stopped too, it says nothing by itself.
+pub fn patiently<T>(ask: impl FnMut() -> Option<T>) -> Option<T> {
+    std::iter::repeat_with(ask).take(20).flatten().next()
 }
 
 /// How many this process has open.

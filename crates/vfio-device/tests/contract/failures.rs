@@ -2,7 +2,7 @@
 //! Failure at every step of making, registering and opening a device: what is and that nothing is left behind.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
 use vfio_device::{
@@ -212,25 +212,26 @@ fn a_failed_register_leaves_the_object_to_be_put() {
     assert_eq!(log.take(), ["open", "close", "release"]);
 }
 
-/// A device that tells the open count which others see while `open` and `close` run.
-fn counting(log: &Log, refuse: &Arc<Mutex<bool>>) -> (Device, Arc<OnceLock<DeviceRef>>) {
-    let object = Arc::new(OnceLock::<DeviceRef>::new());
+/// A device that tells the open count which others see while `open` and `close` run. It has a reference to itself, and is
+/// not released before that is taken.
+fn counting(log: &Log, refuse: &Arc<Mutex<bool>>) -> (Device, Arc<Mutex<Option<DeviceRef>>>) {
+    let object = Arc::<Mutex<Option<DeviceRef>>>::default();
     let (seen, counts, refuses) = (Arc::clone(&object), log.clone(), Arc::clone(refuse));
     let probe = Probe::acting(log, move |call, _: &mut Context| {
-        if let (Call::Open | Call::Close, Some(object)) = (call, seen.get()) {
+        if let (Call::Open | Call::Close, Some(object)) = (call, &*seen.lock().unwrap()) {
             counts.add(format!("count {}", object.open_count()));
         }
         if *refuses.lock().unwrap() { Err(Errno::NXIO) } else { Ok(()) }
     });
     let device = alloc(&Vfio::new(), plain(), probe);
-    object.set(device.get()).unwrap();
+    *object.lock().unwrap() = Some(device.get());
     (device, object)
 }
 
 #[test]
 fn open_and_close_run_while_the_count_is_one() {
     let log = Log::default();
-    let (mut device, _) = counting(&log, &Arc::default());
+    let (mut device, itself) = counting(&log, &Arc::default());
     device.register().unwrap();
     for _ in 0..2 {
         device.open(OpenMode::Shared).unwrap();
@@ -240,12 +241,16 @@ fn open_and_close_run_while_the_count_is_one() {
         assert_eq!(device.object().open_count(), 0);
         assert_eq!(log.take(), ["open", "count 1", "close", "count 1"]);
     }
+    drop(device);
+    assert_eq!(log.take(), [""; 0]);
+    drop(itself.lock().unwrap().take());
+    assert_eq!(log.take(), ["release"]);
 }
 
 #[test]
 fn an_open_that_fails_gives_its_count_and_its_registration_back_each_time() {
     let (log, refuse) = (Log::default(), Arc::new(Mutex::new(true)));
-    let (mut device, _) = counting(&log, &refuse);
+    let (mut device, itself) = counting(&log, &refuse);
     device.register().unwrap();
     for mode in [OpenMode::Exclusive, OpenMode::Shared, OpenMode::Exclusive] {
         assert_eq!(device.open(mode), Err(Errno::NXIO));
@@ -259,6 +264,7 @@ fn an_open_that_fails_gives_its_count_and_its_registration_back_each_time() {
     assert_eq!(device.object().open_count(), 1, "a refused user costs the first nothing");
     device.close();
     assert_eq!(device.unregister(), Unregister::Done);
+    drop(itself.lock().unwrap().take());
 }
 
 #[test]
