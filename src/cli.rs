@@ -261,8 +261,8 @@ pub struct DeviceFlags {
     #[arg(long, value_name = "PIXELS", allow_negative_numbers = true)]
     yres: Option<String>,
 
-    /// Of an mbochs display: what its monitor says of itself. `auto` makes an EDID, `off` has none, anything else is a
-    /// file with one [default: auto]
+    /// Of an mbochs display: what its monitor says of itself. `auto` makes an EDID, `off` has none, `hex:` is one
+    /// written out, anything else a file with one [default: auto]
     #[arg(long, value_name = "auto|off|FILE", value_hint = ValueHint::FilePath)]
     edid: Option<String>,
 

@@ -19,8 +19,8 @@ Examples:
 
 The options are those of `create`; a comma is written once, and a path begins
 with / and is below a directory that the server was given as --allow-path, or
-one that its command line names. What is not named stays, and if one cannot be
-had all stay. A guest sees another monitor when it looks next, and a serial line
+one that its command line names; the file of an EDID is opened here, wherever it
+is. What is not named stays, and if one cannot be had all stay. A guest sees another monitor when it looks next, and a serial line
 that drops and comes: what was there is hung up. Where a peer cannot know a
 port's place, that is printed.";
 

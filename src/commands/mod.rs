@@ -6,6 +6,7 @@ pub mod create;
 pub mod events;
 pub mod expect;
 pub mod fault;
+mod handing;
 pub mod info;
 pub mod list;
 pub mod man;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Map, Value, json};
 
+use super::handing;
 use super::print as print_text;
 use super::serial::object;
 use crate::cli;
@@ -18,9 +19,10 @@ pub fn set(options: &cli::Set) -> Result<ExitCode, Box<dyn Error>> {
     };
     let pairs = changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).into()));
     let members = object(json!({ "options": pairs.collect::<Map<String, Value>>() }));
+    let file = handing::open(changes.iter().copied())?;
     let deadline = Deadline::after(PATIENCE);
     let mut client = Client::connect(&options.server.path(), deadline)?;
-    let answer = client.request("set", device, members, deadline)?.value;
+    let answer = handing::ask(&mut client, "set", device, members, file, deadline)?;
     let places = answer.get("ports").and_then(Value::as_array);
     let mut out = String::new();
     for (number, place) in places.into_iter().flatten().enumerate() {

@@ -1,8 +1,8 @@
 //! The other end of a control socket: what the commands ask it with.
 
-use std::io::{self, IoSliceMut, Write};
+use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,7 @@ use rustix::net::{
 };
 use serde_json::{Map, Value};
 
+use super::lines;
 use crate::errors::plain;
 
 /// For what takes as long as it takes.
@@ -127,7 +128,19 @@ impl Client {
         &mut self,
         verb: &str,
         device: Option<&str>,
+        request: Map<String, Value>,
+        deadline: Deadline,
+    ) -> Result<Answer, Error> {
+        self.hand(verb, device, request, None, deadline)
+    }
+
+    /// The same with a descriptor, if there is one.
+    pub fn hand(
+        &mut self,
+        verb: &str,
+        device: Option<&str>,
         mut request: Map<String, Value>,
+        fd: Option<BorrowedFd<'_>>,
         deadline: Deadline,
     ) -> Result<Answer, Error> {
         request.insert("verb".to_owned(), verb.into());
@@ -136,7 +149,7 @@ impl Client {
         // One that has ended may have left an answer behind.
         let said = deadline.left().and_then(|left| {
             self.stream.set_write_timeout(Some(left))?;
-            self.stream.write_all(line.as_bytes())
+            lines::send(&self.stream, line.as_bytes(), fd)
         });
         match said {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {

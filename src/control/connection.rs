@@ -1,14 +1,12 @@
 //! One client of the control socket, from its first line to its last.
 
-use std::io::{self, BufRead, BufReader, IoSlice, Read};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::io::retry_on_intr;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::net::SendFlags;
 use serde_json::{Map, Value};
 use vfio_device::Errno;
 use vfio_user_server::log_limit::LogLimit;
@@ -17,11 +15,10 @@ use vfio_user_server::transport;
 use super::clients::Client;
 use super::devices::Devices;
 use super::events::{Heard, Listening};
+use super::lines::{self, Handed, Lines, MAX_LINE};
 use super::reply::{self, Answer, Failure};
 use super::verbs;
 
-/// Bytes of a request, its line end included.
-const MAX_LINE: usize = 64 << 10;
 /// How long a client may leave an answer in the socket that is full of others.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -29,24 +26,20 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub fn serve(client: &Client, devices: &Devices) -> io::Result<()> {
     let stream = &client.stream;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        // Grows with what has arrived.
-        let most = MAX_LINE as u64 + 1;
-        if reader.by_ref().take(most).read_until(b'\n', &mut line)? == 0 {
-            return Ok(());
-        }
+    let mut lines = Lines::of(stream);
+    while let Some((line, handed)) = lines.next()? {
         if line.len() > MAX_LINE {
             tell_of(stream, &format!("said a line of more than {MAX_LINE} bytes, and is let go"));
             let why = format!("a line is at most {MAX_LINE} bytes; this ends the connection");
             return send_line(stream, reply::line(None, Err(&Failure::invalid(why))), None);
         }
+        if matches!(handed, Handed::Many) {
+            tell_of(stream, "sent more descriptors than one with a line; they are closed");
+        }
         if !client.begins() {
             return Ok(());
         }
-        let (id, result) = answer(&line, stream, devices);
+        let (id, result) = answer(&line, handed, stream, devices);
         let text = reply::line(id, result.as_ref().map(|answer| &answer.value));
         let fd = result.as_ref().ok().and_then(|answer| answer.fd.as_ref());
         send_line(stream, text, fd.map(AsFd::as_fd))?;
@@ -55,6 +48,7 @@ pub fn serve(client: &Client, devices: &Devices) -> io::Result<()> {
         }
         client.rests();
     }
+    Ok(())
 }
 
 /// Logs what a client does that ends its connection, with a limit: it can come back.
@@ -77,6 +71,7 @@ fn follow(stream: &UnixStream, listening: &Listening) -> io::Result<()> {
 /// The `id` of a request, and what it is answered with.
 fn answer(
     line: &[u8],
+    handed: Handed,
     client: &UnixStream,
     devices: &Devices,
 ) -> (Option<Value>, Result<Answer, Failure>) {
@@ -87,7 +82,7 @@ fn answer(
             return (None, Err(Failure::invalid(why)));
         }
     };
-    (request.remove("id"), verbs::run(&request, client.as_fd(), devices))
+    (request.remove("id"), verbs::run(&request, handed, client.as_fd(), devices))
 }
 
 /// Tells one client too many, without waiting for it.
@@ -117,22 +112,10 @@ fn send_line(stream: &UnixStream, line: String, fd: Option<BorrowedFd<'_>>) -> i
 }
 
 /// Sends whole lines, a descriptor with their first byte.
-fn send(stream: &UnixStream, lines: &str, mut fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
-    let mut rest = lines.as_bytes();
-    while !rest.is_empty() {
-        let fds = fd.take();
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if fds.is_some() {
-            control.push(SendAncillaryMessage::ScmRights(fds.as_slice()));
-        }
-        let parts = [IoSlice::new(rest)];
-        let sent = retry_on_intr(|| sendmsg(stream, &parts, &mut control, SendFlags::NOSIGNAL));
-        if sent == Err(Errno::AGAIN) {
+fn send(stream: &UnixStream, lines: &str, fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    lines::send(stream, lines.as_bytes(), fd).inspect_err(|error| {
+        if error.kind() == io::ErrorKind::WouldBlock {
             tell_of(stream, "takes no answers, and is let go");
         }
-        let sent = sent?;
-        rest = rest.get(sent..).unwrap_or_default();
-    }
-    Ok(())
+    })
 }

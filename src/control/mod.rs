@@ -8,6 +8,7 @@ mod clients;
 mod connection;
 mod devices;
 mod events;
+mod lines;
 mod reply;
 mod verbs;
 

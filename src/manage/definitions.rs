@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::saving;
-use crate::device_spec::{self, DeviceSpec};
+use crate::device_spec::DeviceSpec;
 use crate::errors::plain;
 use crate::monitor;
 use crate::parents::parent_of;
@@ -33,17 +33,19 @@ pub struct Definition {
 
 impl Definition {
     /// From `TYPE[,OPTION=VALUE]...`.
+    #[cfg(test)]
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (kind, attrs) = crate::device_spec::split(text)?;
+        Self::new(&kind, attrs)
+    }
+
+    /// Of a type's name and options.
     ///
     /// # Errors
     /// A sentence that says what is wrong and what would be right.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let (kind, attrs) = device_spec::split(text)?;
-        Self::new(&kind, attrs, false)
-    }
-
-    fn new(kind: &str, attrs: Vec<(String, String)>, auto: bool) -> Result<Self, String> {
+    pub fn new(kind: &str, attrs: Vec<(String, String)>) -> Result<Self, String> {
         let spec = DeviceSpec::new(kind, &attrs)?;
-        Ok(Self { kind: spec.kind, attrs, auto, spec })
+        Ok(Self { kind: spec.kind, attrs, auto: false, spec })
     }
 
     /// Of a device that was asked for in another way.
@@ -67,7 +69,7 @@ impl Definition {
                 None => attrs.push((name.clone(), value.clone())),
             }
         }
-        Self::new(self.kind, attrs, self.auto)
+        Ok(Self { auto: self.auto, ..Self::new(self.kind, attrs)? })
     }
 
     /// As mdevctl writes it.
@@ -97,7 +99,7 @@ impl Definition {
                 attrs.push((name.clone(), value.as_str().ok_or(no_list)?.to_owned()));
             }
         }
-        Self::new(kind, attrs, auto)
+        Ok(Self { auto, ..Self::new(kind, attrs)? })
     }
 }
 

@@ -1,12 +1,10 @@
 //! The options of an mtty, as the command line has them: what hangs on its ports.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, OnceLock};
 
 use chardev::{Backend, OpenError, Role, Spec};
 use mtty::line::{Line, Paced};
-use signal_hook::SigId;
-use signal_hook::consts::SIGXFSZ;
 use vfio_device::Errno;
 
 use super::exchange::{Change, Hung};
@@ -155,7 +153,6 @@ impl Ports {
     /// # Errors
     /// A sentence that says what cannot be opened, and the way out.
     pub fn open(&self) -> Result<Lines, String> {
-        self.catch_limits()?;
         let (mut lines, mut ports) = (Vec::<Box<dyn Line>>::new(), Vec::new());
         for (number, (text, spec)) in self.all()?.into_iter().enumerate() {
             let failed = |error: &dyn std::fmt::Display| format!("serial{number}: {error}");
@@ -181,7 +178,6 @@ impl Ports {
         named: impl Fn(&str) -> bool,
     ) -> Result<Vec<Change>, (Errno, String)> {
         let invalid = |what| (Errno::INVAL, what);
-        self.catch_limits().map_err(invalid)?;
         let pace = (self.paces() != from.paces()).then_some(self.paces());
         let before = from.all().map_err(invalid)?;
         let before: Vec<Spec> = before.into_iter().map(|(_, spec)| spec).collect();
@@ -194,20 +190,6 @@ impl Ports {
             changes.push(Change { hung, pace });
         }
         Ok(changes)
-    }
-
-    /// Beyond the limit (ulimit -f) a file is to be full, and not the end of the program.
-    fn catch_limits(&self) -> Result<Option<SigId>, String> {
-        // Once for all: what is registered is kept, and looked at with each signal.
-        static CAUGHT: OnceLock<Result<SigId, String>> = OnceLock::new();
-        let register = || {
-            signal_hook::flag::register(SIGXFSZ, Arc::default())
-                .map_err(|error| format!("cannot catch SIGXFSZ: {}", plain(&error)))
-        };
-        let writes =
-            |spec: &Spec| spec.log.is_some() || matches!(spec.backend, Backend::File { .. });
-        let is_needed = self.specs.iter().flatten().any(|(_, spec)| writes(spec));
-        is_needed.then(|| CAUGHT.get_or_init(register).clone()).transpose()
     }
 }
 
@@ -324,17 +306,5 @@ mod tests {
         ] {
             assert_eq!(check(specs), Ok(()), "{specs:?}");
         }
-    }
-
-    #[test]
-    fn a_signal_is_caught_once_however_many_files_there_are() {
-        let caught = ["null", "file:/tmp/one", "null,logfile=/tmp/log"].map(|text| {
-            let mut ports = Ports::of("mtty-1").unwrap();
-            ports.set("serial0", text).unwrap();
-            ports.catch_limits().unwrap()
-        });
-        assert_eq!(caught[0], None);
-        assert!(caught[1].is_some());
-        assert_eq!(caught[1], caught[2]);
     }
 }

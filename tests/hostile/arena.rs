@@ -51,6 +51,11 @@ impl Arena {
         Self { managed, attacked, neighbour }
     }
 
+    /// A display.
+    pub fn neighbour(&self) -> &Made {
+        &self.neighbour
+    }
+
     /// A connection to the attacked device on which nothing has been said.
     pub fn connect(&self) -> Client {
         Client::connect(&self.attacked.socket)

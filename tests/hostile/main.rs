@@ -8,6 +8,8 @@
 mod bodies;
 #[path = "../../crates/vfio-user-server/tests/common/client.rs"]
 mod client;
+#[path = "../common/handing.rs"]
+mod handing;
 #[path = "../common/limits.rs"]
 mod limits;
 #[path = "../common/managed.rs"]

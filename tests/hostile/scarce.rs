@@ -1,9 +1,13 @@
 //! A process that may not have what it wants: descriptors, memory.
 
+use std::os::fd::AsFd;
+
 use rustix::process::Resource;
+use serde_json::json;
 
 use crate::arena::Arena;
 use crate::client::Client;
+use crate::handing::{answer, connect, edid, refusal, send};
 use crate::limits::{limit, limit_descriptors};
 use crate::managed::soon;
 
@@ -21,6 +25,29 @@ fn descriptors_have_run_out() {
     });
     let said = log.iter().filter(|line| line.contains("cannot take a client on")).count();
     assert_eq!(said, 1, "{log:#?}");
+}
+
+#[test]
+fn a_server_that_can_open_no_more_says_so_to_who_hands_something_over() {
+    let arena = Arena::start();
+    let pid = arena.managed.pid();
+    let path = arena.managed.directory().join("edid");
+    std::fs::write(&path, edid(1)).unwrap();
+    let file = std::fs::File::open(path).unwrap();
+    let options = json!({ "edid": "mine" });
+    let device = arena.neighbour().node();
+    let line = json!({ "verb": "set", "device": device, "options": options, "fd": "edid" });
+    let line = format!("{line}\n");
+    let client = connect(&arena.managed.path("control"));
+    send(&client, b"{\"verb\": \"list\"}\n", &[]);
+    assert!(answer(&client)["ok"].is_object(), "it is taken on");
+    limit_descriptors(pid, 0);
+    send(&client, line.as_bytes(), &[file.as_fd()]);
+    let refused = refusal(&answer(&client));
+    limit(pid, Resource::Nofile, None);
+    assert!(refused.starts_with("EMFILE: this process may have no more files open"), "{refused}");
+    send(&client, line.as_bytes(), &[file.as_fd()]);
+    assert_eq!(answer(&client)["ok"]["device"], device);
 }
 
 /// Asserts that a display that is too large is refused by name, and made as soon as it may be.

@@ -1,11 +1,17 @@
 //! Enemies at the control socket. What each request is answered is in `tests/cli/view`.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::{Value, json};
+
 use crate::arena::Arena;
+use crate::handing::{answer, refusal, send};
 use crate::managed::soon;
 
 /// Asks for what there is, as somebody who means well.
@@ -70,4 +76,72 @@ fn one_that_says_a_byte_a_second_and_many_that_say_nothing() {
         drop(silent);
         arena.use_it();
     });
+}
+
+fn change(arena: &Arena, fd: Value) -> String {
+    let device = arena.neighbour().node();
+    json!({ "verb": "set", "device": device, "options": { "edid": "mine" }, "fd": fd }).to_string()
+}
+
+#[test]
+fn descriptors_that_would_keep_who_reads_them_waiting() {
+    let arena = Arena::start();
+    arena.withstands("is using the device", |arena| {
+        let fifo = arena.managed.directory().join("fifo");
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let fifo = File::options().read(true).write(true).open(fifo).unwrap();
+        let pipe = std::io::pipe().unwrap();
+        let (silent, _peer) = UnixStream::pair().unwrap();
+        let client = control(arena);
+        let (zero, directory) = (File::open("/dev/zero").unwrap(), File::open("/").unwrap());
+        let fds = [fifo.as_fd(), pipe.0.as_fd(), silent.as_fd(), zero.as_fd(), directory.as_fd()];
+        let line = change(arena, json!("edid")) + "\n";
+        for fd in fds.iter().cycle().take(200) {
+            send(&client, line.as_bytes(), &[*fd]);
+            assert_eq!(refusal(&answer(&client)), "EINVAL: mine is no regular file");
+        }
+        asks(arena);
+        // Who asked was told; to the log it is nothing.
+        arena.use_it();
+    });
+}
+
+#[test]
+fn floods_of_descriptors_with_lines_and_with_pieces_of_lines() {
+    let arena = Arena::start();
+    let told = "sent more descriptors than one with a line; they are closed";
+    let log = arena.withstands(told, |arena| {
+        let file = File::open("/proc/self/exe").unwrap();
+        let most: Vec<BorrowedFd<'_>> = vec![file.as_fd(); 253];
+        let line = change(arena, json!("edid")) + "\n";
+        thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    let client = control(arena);
+                    for _ in 0..100 {
+                        send(&client, line.as_bytes(), &most);
+                        let refused = refusal(&answer(&client));
+                        let words = "EINVAL: more descriptors than one came with the line";
+                        assert_eq!(refused, words);
+                    }
+                });
+            }
+        });
+        // Each byte of a line that does not end, on connections that stay.
+        let slow: Vec<_> = (0..50).map(|_| control(arena)).collect();
+        for client in &slow {
+            line.trim_end().bytes().for_each(|byte| send(client, &[byte], &most[..2]));
+        }
+        asks(arena);
+        soon("none is held", || arena.managed.held().0 < 50 + 60);
+        let last = slow.last().unwrap();
+        send(last, b"\n", &[]);
+        let words = "EINVAL: more descriptors than one came with the line";
+        assert_eq!(refusal(&answer(last)), words);
+        // The others leave in the middle.
+        drop(slow);
+        asks(arena);
+    });
+    let told = log.iter().filter(|line| line.contains(told)).count();
+    assert!((1..=60).contains(&told), "{log:#?}");
 }

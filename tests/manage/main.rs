@@ -1,6 +1,8 @@
 //! A manager as its users meet it: devices that come and go at run time, and the files that say how they do.
 #![cfg(test)]
 
+#[path = "../common/handing.rs"]
+mod handing;
 #[path = "../common/managed.rs"]
 mod managed;
 #[path = "../common/pasted.rs"]
@@ -15,6 +17,7 @@ mod config;
 mod contract;
 mod crash;
 mod documents;
+mod edid_files;
 mod events;
 mod floods;
 mod full;

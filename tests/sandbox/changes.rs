@@ -2,6 +2,9 @@
 
 use std::fs;
 
+use serde_json::{Value, json};
+
+use crate::handing::{ask, edid, refusal};
 use crate::managed::{Said, end, program};
 use crate::server::Server;
 
@@ -33,10 +36,30 @@ fn what_neither_the_command_line_nor_allow_path_names_is_refused_in_words() {
         );
         assert_eq!(complaint, expected, "{option}");
     }
+}
+
+#[test]
+fn an_edid_that_is_handed_over_can_be_had_from_anywhere_and_by_its_name_it_cannot() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("monitor");
+    fs::write(&file, edid(1)).unwrap();
     let display = Server::start(&["mbochs-small", "--control-path", "DIR/control"]);
+    // The kernel would refuse what the program did not.
+    assert_ne!(display.sandbox()["landlock"], Value::Null);
+    let request = json!({ "verb": "set", "options": { "edid": file } });
+    let refused = refusal(&ask(&display.path("control"), &request, &[]));
+    let expected = format!("EACCES: {} is not below a directory", file.display());
+    assert!(refused.starts_with(&expected), "{refused}");
+    set(&display, &[&format!("edid={}", file.display())]).ok();
+    // Beside it: the server may take away what is there, and no more.
     fs::write(display.path("edid"), [0; 128]).unwrap();
     let complaint = set(&display, &["edid=DIR/edid"]).refused(1);
-    assert!(complaint.contains("--allow-path"), "{complaint}");
+    assert!(complaint.contains("is no EDID: "), "{complaint}");
+    for other in ["/dev/zero", "/", "/dev/null"] {
+        let complaint = set(&display, &[&format!("edid={other}")]).refused(1);
+        assert!(complaint.contains(&format!("{other} is no regular file")), "{complaint}");
+    }
+    set(&display, &["edid=auto"]).ok();
 }
 
 #[test]

@@ -4,6 +4,8 @@
 #[cfg(target_arch = "x86_64")]
 mod calls;
 mod changes;
+#[path = "../common/handing.rs"]
+mod handing;
 #[path = "../common/managed.rs"]
 mod managed;
 mod refusals;

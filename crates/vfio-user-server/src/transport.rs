@@ -41,7 +41,7 @@ const fn control_space(fds: usize) -> usize {
 
 /// A descriptor that somebody else has a say in: it is closed without waiting.
 #[derive(Debug)]
-pub(crate) struct Foreign(ManuallyDrop<OwnedFd>);
+pub struct Foreign(ManuallyDrop<OwnedFd>);
 
 impl From<OwnedFd> for Foreign {
     fn from(fd: OwnedFd) -> Self {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Access, access};
-use signal_hook::consts::SIGXFSZ;
 use signal_hook::low_level::emulate_default_handler;
 
 use crate::signals::Ending;
@@ -60,8 +59,6 @@ struct Unfinished(Arc<Mutex<Option<PathBuf>>>);
 
 impl Unfinished {
     fn new() -> io::Result<Self> {
-        // A file that grows beyond RLIMIT_FSIZE is an error then, and no end.
-        signal_hook::flag::register(SIGXFSZ, Arc::default())?;
         let path = Arc::new(Mutex::new(None));
         let ours = Arc::clone(&path);
         Ending::new()?.each(move |signal| {

@@ -140,7 +140,7 @@ mod tests {
         let (devices, event_loop) = receiver.recv().unwrap();
         let ask = |request: Value| {
             let members = request.as_object().unwrap();
-            run(&Request { members, client: std::io::stdin().as_fd() }, &devices)
+            run(&Request { members, client: std::io::stdin().as_fd(), fd: None }, &devices)
         };
         let gone = ask(json!({ "device": "vfio1" })).map(|answer| answer.value).unwrap_err();
         assert_eq!(gone, Failure::new(Errno::NODEV, "vfio1 is not served any more"));

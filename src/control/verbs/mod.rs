@@ -16,15 +16,18 @@ mod types;
 
 pub use info::comm;
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 use uuid::Uuid;
+use vfio_device::Errno;
+use vfio_user_server::transport::Foreign;
 
 use super::devices::Devices;
+use super::lines::Handed;
 use super::reply::{Answer, Failure};
-use crate::manage;
+use crate::{manage, monitor};
 
 const ALL: [Verb; 13] = [
     info::VERB,
@@ -56,6 +59,8 @@ struct Request<'a> {
     members: &'a Map<String, Value>,
     /// Who wants to know.
     client: BorrowedFd<'a>,
+    /// The descriptor that came along, of which member `fd` says what it is for.
+    fd: Option<Foreign>,
 }
 
 impl Request<'_> {
@@ -92,6 +97,24 @@ impl Request<'_> {
         }
     }
 
+    /// Has the option that member `fd` names be what is in the file that came along, in place of what stands there, by
+    /// which the file is called.
+    fn read_handed(&self, options: &mut [(String, String)]) -> Result<(), Failure> {
+        let Some(name) = self.text("fd")? else { return Ok(()) };
+        let fd = self.fd.as_ref().ok_or_else(|| {
+            Failure::invalid(format!("'fd' is '{name}', and no descriptor came with the line"))
+        })?;
+        if name != monitor::EDID {
+            let why = format!("'fd' is '{}', not '{name}'", monitor::EDID);
+            return Err(Failure::invalid(why));
+        }
+        let option = options.iter_mut().find(|(option, _)| option == name).ok_or_else(|| {
+            Failure::invalid(format!("'fd' is '{name}', and there is no such option beside it"))
+        })?;
+        option.1 = monitor::read_handed(fd.as_fd(), &option.1).map_err(Failure::invalid)?;
+        Ok(())
+    }
+
     /// A member that is a UUID, if it is there.
     fn uuid(&self, member: &str) -> Result<Option<Uuid>, Failure> {
         let text = self.text(member)?;
@@ -102,10 +125,22 @@ impl Request<'_> {
 /// Does what a request asks for.
 pub fn run(
     members: &Map<String, Value>,
+    handed: Handed,
     client: BorrowedFd<'_>,
     devices: &Devices,
 ) -> Result<Answer, Failure> {
-    let request = Request { members, client };
+    let fd = match handed {
+        Handed::Nothing => None,
+        Handed::One(fd) => Some(fd),
+        Handed::Many => {
+            return Err(Failure::invalid("more descriptors than one came with the line"));
+        }
+        Handed::Lost => {
+            let why = "this process may have no more files open: the descriptor did not come";
+            return Err(Failure::new(Errno::MFILE, why));
+        }
+    };
+    let request = Request { members, client, fd };
     let verbs = || ALL.map(|verb| verb.name).join(", ");
     let name = request
         .text("verb")?
@@ -116,6 +151,10 @@ pub fn run(
     let known = |member: &str| member == "verb" || verb.members.contains(&member);
     match request.members.keys().find(|member| !known(member)) {
         Some(member) => Err(Failure::invalid(format!("verb '{name}' takes no '{member}'"))),
+        None if request.fd.is_some() && !members.contains_key("fd") => {
+            let why = format!("a descriptor came with '{name}', and no 'fd' says what it is for");
+            Err(Failure::invalid(why))
+        }
         None => (verb.run)(&request, devices),
     }
 }

@@ -13,11 +13,12 @@ use crate::control::reply::{Answer, Failure};
 use crate::device_spec::{DeviceSpec, Named, Options};
 use crate::serial::{Change, OF_A_SPEC, has_left};
 
-pub const VERB: Verb = Verb { name: "set", members: &["device", "options"], run };
+pub const VERB: Verb = Verb { name: "set", members: &["device", "options", "fd"], run };
 
 fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
     let device = devices.named(request.text("device")?)?;
-    let changes = options(request)?;
+    let mut changes = options(request)?;
+    request.read_handed(&mut changes)?;
     let changing = device.change();
     // Those before have had their time, and for a request of nobody nothing is opened.
     stays(request)?;
