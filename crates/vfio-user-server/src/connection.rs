@@ -303,6 +303,9 @@ impl Connection {
     ) -> io::Result<Flow> {
         let mut fresh_lost = fds_lost;
         let mut flow = Flow::Goes { blocked: false };
+        let with_fds = !scratch.fds.is_empty() || fds_lost || !self.held.is_nothing();
+        // Stays as it is: descriptors come with reads, and faults between turns.
+        let is_special = with_fds || self.failed || watch.faults.is_some();
         while flow == (Flow::Goes { blocked: false }) && self.start != self.end {
             let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
             let Some((header, _)) = Header::decode(waiting) else { break };
@@ -315,8 +318,7 @@ impl Connection {
             let body = message.get(Header::SIZE..).unwrap_or_default();
             let out = scratch.answer.get_mut(Header::SIZE..).unwrap_or_default();
             watch.stats.count(header.command);
-            let with_fds = !scratch.fds.is_empty() || fresh_lost || !self.held.is_nothing();
-            if with_fds || self.failed || watch.faults.is_some() {
+            if is_special {
                 flow = self.handle_specially(device, &header, scratch, &mut fresh_lost, watch)?;
                 continue;
             }
@@ -328,7 +330,7 @@ impl Connection {
                 Err(_) => self.answer(device, &header, result, None, scratch, watch)?,
             };
         }
-        if !scratch.fds.is_empty() || fresh_lost {
+        if is_special && (!scratch.fds.is_empty() || fresh_lost) {
             // What is left over waits with what is left. A stranger has no use for descriptors, and with a dozen others
             // could use up what this process may hold.
             if !self.is_open() {

@@ -1,6 +1,6 @@
 //! Answers on their way into the socket.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
@@ -106,7 +106,7 @@ impl Connection {
         fd: Option<BorrowedFd<'_>>,
         stats: &mut Stats,
     ) -> io::Result<()> {
-        let sent = match transport::send(&self.socket, &[IoSlice::new(bytes)], fd.as_slice()) {
+        let sent = match transport::send(&self.socket, bytes, fd.as_slice()) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
@@ -128,7 +128,7 @@ impl Connection {
     /// Goes on sending what is in the outbox; `true` if all of it is out.
     pub(super) fn flush(&mut self, stats: &mut Stats) -> io::Result<bool> {
         let fd = self.outbox_fd.as_ref().map(AsFd::as_fd);
-        match transport::send(&self.socket, &[IoSlice::new(&self.outbox)], fd.as_slice()) {
+        match transport::send(&self.socket, &self.outbox, fd.as_slice()) {
             Ok(sent) => {
                 stats.sent += sent as u64;
                 self.outbox.drain(..sent);
