@@ -78,9 +78,10 @@ impl PollWindow {
 
     /// The loop has slept.
     pub(crate) fn woken(&mut self) {
-        if let Silence::Lasts { start, .. } = std::mem::replace(&mut self.silence, Silence::Long) {
+        if let Silence::Lasts { start, .. } = self.silence {
             self.missed(start.elapsed());
         }
+        self.silence = Silence::Long;
     }
 
     /// A poll was in vain, and the core is about to be given to others. Returns the time.

@@ -40,7 +40,7 @@ impl Connection {
     pub(super) fn answer(
         &mut self,
         device: &Device,
-        header: &Header,
+        header: Header,
         result: Result<Answer, Refusal>,
         effect: Option<Effect>,
         scratch: &mut Scratch,
@@ -100,6 +100,7 @@ impl Connection {
     }
 
     /// Sends, and keeps what the socket does not take.
+    #[inline(always)]
     fn send(
         &mut self,
         bytes: &[u8],
@@ -119,6 +120,7 @@ impl Connection {
         Ok(())
     }
 
+    #[cold]
     fn keep(&mut self, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
         self.outbox.extend_from_slice(bytes);
         self.outbox_fd = fd.map(|fd| fd.try_clone_to_owned()).transpose()?;
@@ -126,6 +128,7 @@ impl Connection {
     }
 
     /// Goes on sending what is in the outbox; `true` if all of it is out.
+    #[cold]
     pub(super) fn flush(&mut self, stats: &mut Stats) -> io::Result<bool> {
         let fd = self.outbox_fd.as_ref().map(AsFd::as_fd);
         match transport::send(&self.socket, &self.outbox, fd.as_slice()) {
