@@ -1,5 +1,5 @@
 #![cfg(test)]
-//! What one register access costs in steady state: one recvmsg, one sendmsg, at most one epoll_wait, no allocation.
+//! What one register access costs in steady state: one recvmsg, one sendto, at most one epoll_wait, no allocation.
 //!
 //! System calls are counted on the built program, by ptrace. Allocations are counted in a server of this process, on its
 //! thread alone; so this is a binary of its own, with an allocator of its own.
@@ -24,7 +24,7 @@ use std::time::Duration;
 use client::command::{REGION_READ, REGION_WRITE, REGION_WRITE_MULTI};
 use client::{Client, NO_REPLY, access, message};
 use mtty::Mtty;
-use nix::libc::{SYS_brk, SYS_futex, SYS_read, SYS_recvmsg, SYS_sched_yield, SYS_sendmsg};
+use nix::libc::{SYS_brk, SYS_futex, SYS_read, SYS_recvmsg, SYS_sched_yield, SYS_sendto};
 use program::Program;
 use system_calls::{FUTEX_WAIT, system_calls, take_waits};
 use vfio_device::{Parent, Vfio};
@@ -101,19 +101,19 @@ fn an_access_allocates_nothing_with_and_without_polling() {
 }
 
 #[test]
-fn an_access_is_one_recvmsg_one_sendmsg_and_at_most_one_epoll_wait() {
+fn an_access_is_one_recvmsg_one_sendto_and_at_most_one_epoll_wait() {
     let program = Program::serve_with("mtty-2", &["--poll-us", "0"]);
     let mut client = Client::negotiated(&program.path());
     use_registers(&mut client, 100);
     let mut counts = system_calls(program.pid(), || use_registers(&mut client, ACCESSES));
     let waits = take_waits(&mut counts);
-    assert_eq!(counts, BTreeMap::from([(SYS_recvmsg, ACCESSES), (SYS_sendmsg, ACCESSES)]));
+    assert_eq!(counts, BTreeMap::from([(SYS_recvmsg, ACCESSES), (SYS_sendto, ACCESSES)]));
     // One for each, and the one that was interrupted to begin.
     assert!(waits <= ACCESSES + 1, "{waits} waits");
 }
 
 #[test]
-fn polling_adds_no_recvmsg_and_no_sendmsg() {
+fn polling_adds_no_recvmsg_and_no_sendto() {
     let program = Program::serve_with("mtty-2", &["--poll-us", "50"]);
     let mut client = Client::negotiated(&program.path());
     use_registers(&mut client, 100);
@@ -121,7 +121,7 @@ fn polling_adds_no_recvmsg_and_no_sendmsg() {
     take_waits(&mut counts);
     // Between two polls.
     counts.remove(&SYS_sched_yield);
-    assert_eq!(counts, BTreeMap::from([(SYS_recvmsg, ACCESSES), (SYS_sendmsg, ACCESSES)]));
+    assert_eq!(counts, BTreeMap::from([(SYS_recvmsg, ACCESSES), (SYS_sendto, ACCESSES)]));
 }
 
 /// A served display of 1920 x 1080 and its control socket.
@@ -203,5 +203,5 @@ fn posted_writes_that_come_together_are_received_together() {
     take_waits(&mut counts);
     let received = counts.remove(&SYS_recvmsg).unwrap();
     assert!(received <= WRITES / 100, "{received} recvmsg for {WRITES} messages");
-    assert_eq!(counts, BTreeMap::from([(SYS_sendmsg, 1)]));
+    assert_eq!(counts, BTreeMap::from([(SYS_sendto, 1)]));
 }

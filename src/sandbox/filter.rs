@@ -28,6 +28,7 @@ pub struct Needs {
 const ANY: &[c_long] = &[
     // What a device is served with.
     libc::SYS_recvmsg,
+    libc::SYS_sendto,
     libc::SYS_sendmsg,
     libc::SYS_epoll_pwait,
     libc::SYS_epoll_pwait2,
@@ -81,7 +82,6 @@ const ANY: &[c_long] = &[
     libc::SYS_recvfrom,
     libc::SYS_recvmmsg,
     libc::SYS_sendmmsg,
-    libc::SYS_sendto,
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
     libc::SYS_writev,

@@ -303,11 +303,14 @@ impl Connection {
     ) -> io::Result<Flow> {
         let mut fresh_lost = fds_lost;
         let mut flow = Flow::Goes { blocked: false };
+        let with_fds = !scratch.fds.is_empty() || fds_lost || !self.held.is_nothing();
+        // Stays as it is: descriptors come with reads, and faults between turns.
+        let is_special = with_fds || self.failed || watch.faults.is_some();
         while flow == (Flow::Goes { blocked: false }) && self.start != self.end {
             let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
             let Some((header, _)) = Header::decode(waiting) else { break };
             if let Err(refusal) = check_size(header.msg_size) {
-                flow = self.answer(device, &header, Err(refusal), None, scratch, watch)?;
+                flow = self.answer(device, header, Err(refusal), None, scratch, watch)?;
                 break;
             }
             let size = header.msg_size as usize;
@@ -315,9 +318,8 @@ impl Connection {
             let body = message.get(Header::SIZE..).unwrap_or_default();
             let out = scratch.answer.get_mut(Header::SIZE..).unwrap_or_default();
             watch.stats.count(header.command);
-            let with_fds = !scratch.fds.is_empty() || fresh_lost || !self.held.is_nothing();
-            if with_fds || self.failed || watch.faults.is_some() {
-                flow = self.handle_specially(device, &header, scratch, &mut fresh_lost, watch)?;
+            if is_special {
+                flow = self.handle_specially(device, header, scratch, &mut fresh_lost, watch)?;
                 continue;
             }
             let result = self.session.handle(device, &header, body, &mut scratch.none, out);
@@ -325,10 +327,10 @@ impl Connection {
             self.handled += 1;
             flow = match result {
                 Ok(answer) => self.reply(device, &header, answer, scratch, watch.stats)?,
-                Err(_) => self.answer(device, &header, result, None, scratch, watch)?,
+                Err(_) => self.answer(device, header, result, None, scratch, watch)?,
             };
         }
-        if !scratch.fds.is_empty() || fresh_lost {
+        if is_special && (!scratch.fds.is_empty() || fresh_lost) {
             // What is left over waits with what is left. A stranger has no use for descriptors, and with a dozen others
             // could use up what this process may hold.
             if !self.is_open() {
@@ -346,7 +348,7 @@ impl Connection {
     fn handle_specially(
         &mut self,
         device: &mut Device,
-        header: &Header,
+        header: Header,
         scratch: &mut Scratch,
         fresh_lost: &mut bool,
         watch: &mut Watch<'_>,
@@ -358,14 +360,14 @@ impl Connection {
         }
         let (fds, lost) = self.held.belonging_to(end).unwrap_or((&mut scratch.none, false));
         let faults = watch.faults.as_deref_mut();
-        let effect = faults.and_then(|faults| faults.message(&self.label, header, body));
+        let effect = faults.and_then(|faults| faults.message(&self.label, &header, body));
         let out = scratch.answer.get_mut(Header::SIZE..).unwrap_or_default();
         let result = match effect {
             Some(Effect::Disconnect) => return Ok(Flow::Ends),
             Some(Effect::Error(errno)) => Err(Refusal::Injected { errno }),
             _ if lost => Err(Refusal::DescriptorsLost),
             _ if self.failed => Err(Refusal::DeviceFailed),
-            _ => self.session.handle(device, header, body, fds, out),
+            _ => self.session.handle(device, &header, body, fds, out),
         };
         fds.clear();
         self.start = end;
@@ -380,9 +382,14 @@ impl Connection {
     /// Where the next read ends at the latest: a client whose inbox has grown gets no more messages handled in a turn
     /// than any other.
     fn read_until(&self) -> usize {
-        let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
-        let begun = Header::decode(waiting).map_or(0, |(header, _)| header.msg_size as usize);
+        let begun = if self.has_begun() { self.begun_size() } else { 0 };
         (self.start + begun.max(INBOX)).min(self.inbox.len())
+    }
+
+    /// Bytes of the message that has begun, once it has said so.
+    fn begun_size(&self) -> usize {
+        let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
+        Header::decode(waiting).map_or(0, |(header, _)| header.msg_size as usize)
     }
 
     /// Makes sure that the next read has somewhere to go.

@@ -58,6 +58,13 @@ struct Client {
     stall: Stall,
 }
 
+impl Client {
+    /// Whether it uses the device and nothing is waited for but its next message.
+    fn is_calm(&self) -> bool {
+        self.connection.is_at_work() && self.interest == EventFlags::IN && self.stall == Stall::No
+    }
+}
+
 /// A registered device and the socket on which its clients come. Give it to an [`EventLoop`](crate::EventLoop).
 pub struct Endpoint {
     device: Device,
@@ -67,6 +74,10 @@ pub struct Endpoint {
     /// It has rested at least once since a client was last taken on.
     starved: bool,
     clients: Vec<Client>,
+    /// When one of them is due, whatever it does.
+    clients_due: Option<Instant>,
+    /// That is as it was: a calm client has been attended to since, and is calm.
+    is_quiet: bool,
     /// Sockets that were connected already when they were handed over.
     handed_over: Vec<UnixStream>,
     next_id: u32,
@@ -107,6 +118,8 @@ impl Endpoint {
             rests: None,
             starved: false,
             clients: Vec::new(),
+            clients_due: None,
+            is_quiet: false,
             handed_over: Vec::new(),
             next_id: 0,
             coming_and_going: LogLimit::new(),
@@ -208,7 +221,10 @@ impl Endpoint {
 
     fn attend(&mut self, id: u32, registry: Registry<'_>, scratch: &mut Scratch) -> Option<Event> {
         let position = self.clients.iter().position(|client| client.id == id)?;
-        let was_open = self.clients.get(position)?.connection.is_open();
+        let (was_open, was_calm) = {
+            let client = self.clients.get(position)?;
+            (client.connection.is_open(), client.is_calm())
+        };
         if !was_open && self.has_departed_user() {
             return None;
         }
@@ -216,6 +232,11 @@ impl Endpoint {
         let (stats, conduct) = (&mut self.stats, &mut self.conduct);
         let watch = Watch { faults: self.faults.as_deref_mut(), stats, conduct };
         let flow = client.connection.attend(&mut self.device, scratch, watch);
+        let goes = flow == Flow::Goes { blocked: false };
+        if was_calm && goes && !client.connection.has_begun() {
+            self.is_quiet = true;
+            return None;
+        }
         let is_open = client.connection.is_open();
         self.stats.clients += u64::from(is_open && !was_open);
         if let Some(errno) = self.stats.not_opened.take() {
@@ -344,13 +365,14 @@ impl Endpoint {
         self.device.sources().iter().for_each(|source| registry.remove(source));
     }
 
-    /// When [`run_timers`](Self::run_timers) is to be called next.
+    /// When [`run_timers`](Self::run_timers) is to be called next. To be asked after every call.
     #[inline]
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&mut self) -> Option<Instant> {
+        if !std::mem::take(&mut self.is_quiet) {
+            self.clients_due = self.clients_deadline();
+        }
         let timers = earlier(self.device.next_timer(), self.rests);
-        let calm = |it: &Client| it.connection.is_at_work() && it.stall.due().is_none();
-        let calm = self.clients.iter().all(calm);
-        if calm { timers } else { earlier(timers, self.clients_deadline()) }
+        earlier(timers, self.clients_due)
     }
 
     /// When a client has been silent for too long, keeps others waiting for its rest, or has rested.

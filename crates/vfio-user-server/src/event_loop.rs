@@ -340,16 +340,14 @@ impl EventLoop {
         let id = EndpointId { key, generation: slot.generation };
         let Some(endpoint) = &mut slot.endpoint else { return Called::Other };
         let scratch = &mut self.scratch;
-        let result = catch_unwind(AssertUnwindSafe(|| {
-            let outcome = what(endpoint, registry, scratch);
-            (outcome, endpoint.deadline(), endpoint.is_deserted())
-        }));
-        let Ok(((event, attended), deadline, deserted)) = result else {
+        let result = catch_unwind(AssertUnwindSafe(|| what(endpoint, registry, scratch)));
+        let Ok((event, attended)) = result else {
             self.bury(id);
             on_event(id, Event::Faulted);
             return Called::Deserted;
         };
-        self.deadlines.set(key, deadline);
+        self.deadlines.set(key, endpoint.deadline());
+        let deserted = endpoint.is_deserted();
         if let Some(event) = event {
             on_event(id, event);
         }

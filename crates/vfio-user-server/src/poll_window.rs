@@ -91,12 +91,13 @@ impl PollWindow {
 
     /// The loop has slept.
     pub(crate) fn woken(&mut self) {
-        if let Silence::Lasts { start, .. } = std::mem::replace(&mut self.silence, Silence::Long) {
+        if let Silence::Lasts { start, .. } = self.silence {
             let now = Instant::now();
             if self.closed_until.is_none_or(|until| until <= now) {
                 self.missed(now.duration_since(start));
             }
         }
+        self.silence = Silence::Long;
     }
 
     /// A poll was in vain, and the core is about to be given to others. Returns the time.

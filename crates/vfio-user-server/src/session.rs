@@ -113,6 +113,7 @@ impl Session {
     ///
     /// # Errors
     /// The [`Refusal`] to answer; nothing has been done then.
+    #[inline(always)]
     pub fn handle(
         &mut self,
         device: &mut Device,
@@ -136,35 +137,13 @@ impl Session {
         match command {
             Command::RegionRead => region_read(device, message, out),
             Command::RegionWrite => region_write(device, message, out),
-            Command::RegionWriteMulti if agreed.write_multiple => {
-                region_write_multi(device, message, out)
-            }
-            Command::Version => Err(Refusal::SecondVersion),
-            Command::DmaMap => dma_map(device, message, fds),
-            Command::DmaUnmap => dma_unmap(device, message, out),
-            Command::DeviceGetInfo => device_info(device, message, out),
-            Command::DeviceGetRegionInfo => {
-                let request = message.fixed()?;
-                region_info::answer(device, request, agreed.max_msg_fds != 0, out)
-            }
-            Command::DeviceGetRegionIoFds => region_io_fds(device, message, out),
-            Command::DeviceGetIrqInfo => irq_info(device, message, out),
-            Command::DeviceSetIrqs => set_irqs(device, message, fds),
-            Command::DeviceReset => {
-                message.empty()?;
-                device.reset();
-                Ok(Answer::EMPTY)
-            }
-            Command::DmaRead | Command::DmaWrite => Err(Refusal::WrongDirection { command }),
-            Command::RegionWriteMulti
-            | Command::DeviceFeature
-            | Command::MigDataRead
-            | Command::MigDataWrite => Err(Refusal::NotOffered { command }),
+            _ => other(device, agreed, message, fds, out),
         }
     }
 
     /// The first message. It makes the client the device's user: if there is one already, this is where the second
     /// hears of it.
+    #[cold]
     fn version(
         &mut self,
         device: &mut Device,
@@ -212,6 +191,41 @@ impl Message<'_> {
             Some((request, [])) => Ok(request),
             _ => Err(self.wrong_size()),
         }
+    }
+}
+
+/// Everything but loads and stores: not for the path of these.
+#[inline(never)]
+fn other(
+    device: &mut Device,
+    agreed: &Proposal,
+    message: Message<'_>,
+    fds: &mut Fds,
+    out: &mut [u8],
+) -> Result<Answer, Refusal> {
+    let command = message.command;
+    match command {
+        Command::RegionWriteMulti if agreed.write_multiple => {
+            region_write_multi(device, message, out)
+        }
+        Command::Version => Err(Refusal::SecondVersion),
+        Command::DmaMap => dma_map(device, message, fds),
+        Command::DmaUnmap => dma_unmap(device, message, out),
+        Command::DeviceGetInfo => device_info(device, message, out),
+        Command::DeviceGetRegionInfo => {
+            let request = message.fixed()?;
+            region_info::answer(device, request, agreed.max_msg_fds != 0, out)
+        }
+        Command::DeviceGetRegionIoFds => region_io_fds(device, message, out),
+        Command::DeviceGetIrqInfo => irq_info(device, message, out),
+        Command::DeviceSetIrqs => set_irqs(device, message, fds),
+        Command::DeviceReset => {
+            message.empty()?;
+            device.reset();
+            Ok(Answer::EMPTY)
+        }
+        Command::DmaRead | Command::DmaWrite => Err(Refusal::WrongDirection { command }),
+        _ => Err(Refusal::NotOffered { command }),
     }
 }
 
@@ -328,6 +342,7 @@ fn out_of_range(access: &RegionAccess) -> Refusal {
     Refusal::RegionRange { index: access.region, offset: access.offset, count: access.count }
 }
 
+#[inline(always)]
 fn region_read(
     device: &mut Device,
     message: Message<'_>,
@@ -346,6 +361,7 @@ fn region_read(
     Ok(Answer { body: RegionAccess::SIZE + count, region_fd: None })
 }
 
+#[inline]
 fn region_write(
     device: &mut Device,
     message: Message<'_>,

@@ -4,7 +4,7 @@ use vfio_device::Errno;
 
 use crate::command::Command;
 
-/// One more than the highest number of a command; what has none is counted at 0, which no command has.
+/// One more than the highest number of a command; what is beyond is counted at 0, which no command has.
 const NUMBERS: usize = Command::MigDataWrite as usize + 1;
 
 /// What has happened at an endpoint since it was made, over all its clients. Counts begin at 0.
@@ -32,7 +32,8 @@ impl Stats {
 
     /// Messages that arrived whole with a number that no command has.
     pub fn unknown_messages(&self) -> u64 {
-        self.messages.first().copied().unwrap_or(0)
+        let all: u64 = self.messages.iter().sum();
+        Command::ALL.iter().fold(all, |rest, command| rest - self.messages(*command))
     }
 
     /// Messages that were refused ([`refusal`](crate::refusal)), also those of a size that no message can have.
@@ -52,8 +53,8 @@ impl Stats {
 
     /// A message with this number has arrived.
     pub(crate) fn count(&mut self, number: u16) {
-        let known = Command::try_from(number).map_or(0, |command| usize::from(command.number()));
-        if let Some(count) = self.messages.get_mut(known) {
+        let at = usize::from(number);
+        if let Some(count) = self.messages.get_mut(if at < NUMBERS { at } else { 0 }) {
             *count += 1;
         }
     }

@@ -1,4 +1,4 @@
-//! Bytes and descriptors over a connected `AF_UNIX` stream socket: one `recvmsg`, one `sendmsg`, never blocking.
+//! Bytes and descriptors over a connected `AF_UNIX` stream socket: one `recvmsg`, one `sendto`, never blocking.
 //!
 //! The kernel ends a read after the bytes of a send that carried descriptors. Given sends A (none), B (one), C (none),
 //! the first read yields A + B and B's descriptor, the second C. So *descriptors belong to the last message begun in
@@ -6,9 +6,9 @@
 //!
 //! Received descriptors are `OwnedFd`s from the first moment, close-on-exec, and closed when nobody wants them.
 
-// UNSAFETY: recvmsg, sendmsg and getsockopt, and the ownership of the descriptors that recvmsg makes. rustix has the
-// first two safe at twice the instructions, and the third unsound: docs/adr/0007-scm-rights.md.
-#![expect(unsafe_code, reason = "the two system calls of every message")]
+// UNSAFETY: recvmsg and getsockopt, and the ownership of the descriptors that recvmsg makes. rustix has the first safe
+// at twice the instructions, and the second unsound: docs/adr/0007-scm-rights.md.
+#![expect(unsafe_code, reason = "the first system call of every message")]
 #![expect(
     clippy::host_endian_bytes,
     reason = "control data is in the layout of this host's kernel"
@@ -16,16 +16,22 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::mem::{self, ManuallyDrop};
+use std::mem::{self, ManuallyDrop, MaybeUninit};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use crate::closer;
+use rustix::cmsg_space;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, retry_on_intr};
+use rustix::net::{self, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+use crate::closer;
 
 /// Descriptors that can arrive with one read: the kernel's `SCM_MAX_FD`.
 pub const MAX_RECEIVED_FDS: usize = 253;
 /// Descriptors that [`send`] attaches at most.
 pub const MAX_SENT_FDS: usize = 16;
+/// How [`send`] does.
+const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
 /// Bytes in front of a control message's data, `struct cmsghdr`: its length as a long, level and type as ints.
 const CONTROL_HEADER: usize = size_of::<usize>() + 2 * size_of::<i32>();
@@ -232,38 +238,33 @@ pub fn receive(socket: impl AsFd, buf: &mut [u8], fds: &mut Fds) -> io::Result<R
     Ok(Received { bytes, fds: fds.len() - before, fds_lost: truncated || !room })
 }
 
-/// Sends the concatenation of `parts`, and `fds` with its first byte. Returns how many bytes went out.
+/// Sends `bytes`, and `fds` with the first of them. Returns how many bytes went out.
 ///
-/// One `sendmsg`; allocates nothing. The number may be less than asked for: the rest is to be sent later, without the
-/// descriptors, which have gone.
+/// One `sendto`, or `sendmsg` if there are descriptors; allocates nothing. The number may be less than asked for: the rest
+/// is to be sent later, without the descriptors, which have gone.
 ///
 /// # Errors
 ///
 /// `WouldBlock` if the socket's buffer is full, `BrokenPipe` (and no SIGPIPE) if the peer is gone, `InvalidInput` for
 /// more than [`MAX_SENT_FDS`] descriptors, or for descriptors without a byte to go with.
-pub fn send(socket: impl AsFd, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
-    let mut control = Control([0; control_space(MAX_SENT_FDS)]);
-    // SAFETY: a msghdr is integers and pointers, for which 0 is a value.
-    let mut message: libc::msghdr = unsafe { mem::zeroed() };
-    // The kernel does not write to what it sends. IoSlice is an iovec by its own documentation.
-    message.msg_iov = parts.as_ptr().cast::<libc::iovec>().cast_mut();
-    message.msg_iovlen = parts.len() as _;
-    if !fds.is_empty() {
-        if fds.len() > MAX_SENT_FDS || parts.iter().all(|part| part.is_empty()) {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let length = CONTROL_HEADER + size_of_val(fds);
-        let header = length.to_ne_bytes().into_iter().chain(libc::SOL_SOCKET.to_ne_bytes());
-        let header = header.chain(libc::SCM_RIGHTS.to_ne_bytes());
-        let bytes = header.chain(fds.iter().flat_map(|fd| fd.as_raw_fd().to_ne_bytes()));
-        control.0.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
-        message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = control_space(fds.len()) as _;
+#[inline]
+pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+    let sent = match fds {
+        [] => retry_on_intr(|| net::send(&socket, bytes, SEND)),
+        _ => send_with(socket.as_fd(), bytes, fds),
+    };
+    Ok(sent?)
+}
+
+#[cold]
+fn send_with(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<usize, Errno> {
+    let mut room = [const { MaybeUninit::uninit() }; cmsg_space!(ScmRights(MAX_SENT_FDS))];
+    let mut control = SendAncillaryBuffer::new(&mut room);
+    let fits = fds.len() <= MAX_SENT_FDS && control.push(SendAncillaryMessage::ScmRights(fds));
+    if bytes.is_empty() || !fits {
+        return Err(Errno::INVAL);
     }
-    let socket = socket.as_fd().as_raw_fd();
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: `message` points to `parts`, to what these borrow, and to `control`, with their sizes.
-    retry(|| unsafe { libc::syscall(libc::SYS_sendmsg, socket, &raw const message, flags) })
+    retry_on_intr(|| sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SEND))
 }
 
 /// Calls until no signal interrupts: a system call that returns a size, or -1 and errno. As a bare number: the C library's

@@ -4,7 +4,6 @@
 #[path = "common/counting.rs"]
 mod counting;
 
-use std::io::IoSlice;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
@@ -29,7 +28,7 @@ fn messages_come_and_go_without_allocation() {
         access.encode(rest).unwrap();
         let attached = [memory.as_fd(); 16];
         let attached = if round % 2 == 0 { &attached[..] } else { &[] };
-        send(&client, &[IoSlice::new(&message)], attached).unwrap();
+        send(&client, &message, attached).unwrap();
 
         let got = receive(&server, &mut buf, &mut fds).unwrap();
         let (decoded, body) = Header::decode(&buf[..got.bytes]).unwrap();

@@ -6,7 +6,6 @@
 mod server;
 
 use std::fs::{File, read_dir};
-use std::io::IoSlice;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,7 +37,7 @@ fn received(count: usize) -> Fds {
     let (client, server) = UnixStream::pair().unwrap();
     let mut fds = Fds::new();
     let one = file();
-    send(&client, &[IoSlice::new(b"x")], &vec![one.as_fd(); count]).unwrap();
+    send(&client, b"x", &vec![one.as_fd(); count]).unwrap();
     assert_eq!(receive(&server, &mut [0; 8], &mut fds).unwrap().fds, count);
     fds
 }
@@ -83,7 +82,7 @@ fn descriptors_beyond_the_room_are_closed() {
     let one = file();
     let with_three_more = open();
     for round in 0..20 {
-        send(&client, &[IoSlice::new(b"x")], &[one.as_fd(); 16]).unwrap();
+        send(&client, b"x", &[one.as_fd(); 16]).unwrap();
         let got = receive(&server, &mut [0; 8], &mut fds).unwrap();
         assert_eq!(got.fds_lost, round >= 15, "round {round}");
     }
@@ -102,7 +101,7 @@ fn descriptors_that_the_process_may_not_hold_are_said_to_be_lost() {
     let (client, server) = UnixStream::pair().unwrap();
     let one = file();
     let mut fds = Fds::new();
-    send(&client, &[IoSlice::new(b"x")], &[one.as_fd(); 16]).unwrap();
+    send(&client, b"x", &[one.as_fd(); 16]).unwrap();
     let before = open();
 
     // Numbers are given out from the lowest, so at most three of the sixteen fit.
@@ -126,10 +125,10 @@ fn sending_a_descriptor_keeps_it_open() {
     let (client, server) = UnixStream::pair().unwrap();
     let one = file();
     let before = open();
-    send(&client, &[IoSlice::new(b"x")], &[one.as_fd()]).unwrap();
+    send(&client, b"x", &[one.as_fd()]).unwrap();
     assert_eq!(open(), before);
     drop(server);
-    assert!(send(&client, &[IoSlice::new(b"x")], &[one.as_fd()]).is_err());
+    assert!(send(&client, b"x", &[one.as_fd()]).is_err());
     assert_eq!(open(), before - 1);
 }
 

@@ -14,6 +14,7 @@ impl Device {
     ///
     /// # Errors
     /// `EINVAL` for a region that does not exist or is write-only, or bytes that do not all lie in it.
+    #[inline]
     pub fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
         let ops = self.ops.as_mut().ok_or(Errno::NODEV)?;
         let it = self.cx.regions.get(region as usize).ok_or(Errno::INVAL)?;
@@ -27,10 +28,16 @@ impl Device {
         }
         self.cx.irqs.holdoff.accessed();
         if it.is_trapped() && !data.is_empty() {
-            data.fill(0);
+            clear(data);
             ops.region_read(region, offset, data, &mut self.cx);
             return Ok(());
         }
+        self.read_parts(region, offset, data)
+    }
+
+    /// Reads bytes not all of which are the device's to answer.
+    fn read_parts(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
+        let ops = self.ops.as_mut().ok_or(Errno::NODEV)?;
         let mut at = offset;
         let mut rest = data;
         while !rest.is_empty() {
@@ -40,7 +47,7 @@ impl Device {
             match part {
                 Part::Memory(_) => it.memory().ok_or(Errno::INVAL)?.read(at, bytes)?,
                 Part::Trapped(_) => {
-                    bytes.fill(0);
+                    clear(bytes);
                     ops.region_read(region, at, bytes, &mut self.cx);
                 }
                 Part::Msix(part, start, _) => self.cx.irqs.msix_read(part, start, bytes),
@@ -54,6 +61,7 @@ impl Device {
     ///
     /// # Errors
     /// `EINVAL` for a region that does not exist or is read-only, or bytes that do not all lie in it.
+    #[inline]
     pub fn region_write(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno> {
         let ops = self.ops.as_mut().ok_or(Errno::NODEV)?;
         let it = self.cx.regions.get(region as usize).ok_or(Errno::INVAL)?;
@@ -70,6 +78,12 @@ impl Device {
             ops.region_write(region, offset, data, &mut self.cx);
             return Ok(());
         }
+        self.write_parts(region, offset, data)
+    }
+
+    /// Writes bytes not all of which are the device's.
+    fn write_parts(&mut self, region: u32, offset: u64, data: &[u8]) -> Result<(), Errno> {
+        let ops = self.ops.as_mut().ok_or(Errno::NODEV)?;
         let mut at = offset;
         let mut rest = data;
         while !rest.is_empty() {
@@ -117,5 +131,16 @@ impl Device {
         let is_master = self.cx.config.byte(COMMAND) & COMMAND_BUS_MASTER != 0;
         self.cx.dma.set_bus_master(is_master || !self.is_pci);
         self.cx.irqs.set_msix_masked(self.controls.is_msix_masked(&self.cx.config));
+    }
+}
+
+/// Zeroes: what a device leaves out must not be what somebody has been told before. A register takes no call for that.
+#[inline]
+fn clear(data: &mut [u8]) {
+    match data {
+        [byte] => *byte = 0,
+        [a, b] => [*a, *b] = [0; 2],
+        [a, b, c, d] => [*a, *b, *c, *d] = [0; 4],
+        _ => data.fill(0),
     }
 }

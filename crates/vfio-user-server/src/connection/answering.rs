@@ -1,6 +1,6 @@
 //! Answers on their way into the socket.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
@@ -40,7 +40,7 @@ impl Connection {
     pub(super) fn answer(
         &mut self,
         device: &Device,
-        header: &Header,
+        header: Header,
         result: Result<Answer, Refusal>,
         effect: Option<Effect>,
         scratch: &mut Scratch,
@@ -100,13 +100,14 @@ impl Connection {
     }
 
     /// Sends, and keeps what the socket does not take.
+    #[inline(always)]
     fn send(
         &mut self,
         bytes: &[u8],
         fd: Option<BorrowedFd<'_>>,
         stats: &mut Stats,
     ) -> io::Result<()> {
-        let sent = match transport::send(&self.socket, &[IoSlice::new(bytes)], fd.as_slice()) {
+        let sent = match transport::send(&self.socket, bytes, fd.as_slice()) {
             Ok(sent) => sent,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
@@ -119,6 +120,7 @@ impl Connection {
         Ok(())
     }
 
+    #[cold]
     fn keep(&mut self, bytes: &[u8], fd: Option<BorrowedFd<'_>>) -> io::Result<()> {
         self.outbox.extend_from_slice(bytes);
         self.outbox_fd = fd.map(|fd| fd.try_clone_to_owned()).transpose()?;
@@ -126,9 +128,10 @@ impl Connection {
     }
 
     /// Goes on sending what is in the outbox; `true` if all of it is out.
+    #[cold]
     pub(super) fn flush(&mut self, stats: &mut Stats) -> io::Result<bool> {
         let fd = self.outbox_fd.as_ref().map(AsFd::as_fd);
-        match transport::send(&self.socket, &[IoSlice::new(&self.outbox)], fd.as_slice()) {
+        match transport::send(&self.socket, &self.outbox, fd.as_slice()) {
             Ok(sent) => {
                 stats.sent += sent as u64;
                 self.outbox.drain(..sent);
