@@ -193,11 +193,10 @@ impl Connection {
             Rest::Until(_) | Rest::ForEver => return Flow::Rests,
         };
         self.rest = Rest::No;
-        let result = self.try_attend(device, scratch, &mut watch, rested);
-        scratch.discard();
-        match result {
+        match self.try_attend(device, scratch, &mut watch, rested) {
             Ok(flow) => flow,
             Err(error) => {
+                scratch.discard();
                 log::debug!("{}: {}: connection lost: {error}", device.object(), self.label);
                 Flow::Ends
             }
@@ -301,36 +300,66 @@ impl Connection {
         fds_lost: bool,
         watch: &mut Watch<'_>,
     ) -> io::Result<Flow> {
-        let mut fresh_lost = fds_lost;
-        let mut flow = Flow::Goes { blocked: false };
         let with_fds = !scratch.fds.is_empty() || fds_lost || !self.held.is_nothing();
-        // Stays as it is: descriptors come with reads, and faults between turns.
-        let is_special = with_fds || self.failed || watch.faults.is_some();
-        while flow == (Flow::Goes { blocked: false }) && self.start != self.end {
-            let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
-            let Some((header, _)) = Header::decode(waiting) else { break };
-            if let Err(refusal) = check_size(header.msg_size) {
-                flow = self.answer(device, header, Err(refusal), None, scratch, watch)?;
-                break;
-            }
-            let size = header.msg_size as usize;
-            let Some(message) = waiting.get(..size) else { break };
-            let body = message.get(Header::SIZE..).unwrap_or_default();
-            let out = scratch.answer.get_mut(Header::SIZE..).unwrap_or_default();
-            watch.stats.count(header.command);
-            if is_special {
-                flow = self.handle_specially(device, header, scratch, &mut fresh_lost, watch)?;
-                continue;
-            }
-            let result = self.session.handle(device, &header, body, &mut scratch.none, out);
-            self.start += size;
-            self.handled += 1;
+        let flow = if with_fds || self.failed || watch.faults.is_some() {
+            self.handle_special(device, scratch, fds_lost, watch)?
+        } else {
+            self.handle_ordinary(device, scratch, watch)?
+        };
+        self.make_room();
+        Ok(flow)
+    }
+
+    /// Handles messages to which there is no more than their bytes.
+    fn handle_ordinary(
+        &mut self,
+        device: &mut Device,
+        scratch: &mut Scratch,
+        watch: &mut Watch<'_>,
+    ) -> io::Result<Flow> {
+        let mut flow = Flow::Goes { blocked: false };
+        while flow == (Flow::Goes { blocked: false })
+            && let Some((header, body)) = first_message(&self.inbox, self.start, self.end)
+        {
+            let result = body.and_then(|body| {
+                watch.stats.count(header.command);
+                let out = scratch.answer.get_mut(Header::SIZE..).unwrap_or_default();
+                let result = self.session.handle(device, &header, body, &mut scratch.none, out);
+                // Not before: what a device panics at is answered by `fail`.
+                self.start += Header::SIZE + body.len();
+                self.handled += 1;
+                result
+            });
             flow = match result {
                 Ok(answer) => self.reply(device, &header, answer, scratch, watch.stats)?,
                 Err(_) => self.answer(device, header, result, None, scratch, watch)?,
             };
         }
-        if is_special && (!scratch.fds.is_empty() || fresh_lost) {
+        Ok(flow)
+    }
+
+    /// Handles messages of which one may have descriptors, or may be spoilt.
+    #[cold]
+    fn handle_special(
+        &mut self,
+        device: &mut Device,
+        scratch: &mut Scratch,
+        fds_lost: bool,
+        watch: &mut Watch<'_>,
+    ) -> io::Result<Flow> {
+        let mut fresh_lost = fds_lost;
+        let mut flow = Flow::Goes { blocked: false };
+        while flow == (Flow::Goes { blocked: false })
+            && let Some((header, body)) = first_message(&self.inbox, self.start, self.end)
+        {
+            if let Err(refusal) = body {
+                flow = self.answer(device, header, Err(refusal), None, scratch, watch)?;
+                break;
+            }
+            watch.stats.count(header.command);
+            flow = self.handle_specially(device, header, scratch, &mut fresh_lost, watch)?;
+        }
+        if !scratch.fds.is_empty() || fresh_lost {
             // What is left over waits with what is left. A stranger has no use for descriptors, and with a dozen others
             // could use up what this process may hold.
             if !self.is_open() {
@@ -339,12 +368,10 @@ impl Connection {
             }
             self.held.keep(&mut scratch.fds, fresh_lost, self.end);
         }
-        self.make_room();
         Ok(flow)
     }
 
     /// Handles the message at the front of the inbox, which is complete, where there is more to it than its bytes.
-    #[cold]
     fn handle_specially(
         &mut self,
         device: &mut Device,
@@ -412,12 +439,20 @@ impl Connection {
     }
 }
 
-/// Whether a message can have this size; if not, where the next one begins is unknown or not waited for.
-fn check_size(size: u32) -> Result<(), Refusal> {
-    let limit = MAX_MESSAGE as u32;
-    match size {
-        0..16 => Err(Refusal::ShortMessage { size }),
-        _ if size > limit => Err(Refusal::LongMessage { size, limit }),
-        _ => Ok(()),
+/// The message at the front of what has come in, once it is complete: its header, and its body. Of one that can have no
+/// such size the body is a refusal: where the next one begins is unknown or not waited for.
+#[inline]
+fn first_message(
+    inbox: &[u8],
+    start: usize,
+    end: usize,
+) -> Option<(Header, Result<&[u8], Refusal>)> {
+    let waiting = inbox.get(start..end)?;
+    let (header, rest) = Header::decode(waiting)?;
+    let (size, limit) = (header.msg_size, MAX_MESSAGE as u32);
+    match (size as usize).checked_sub(Header::SIZE) {
+        None => Some((header, Err(Refusal::ShortMessage { size }))),
+        Some(_) if size > limit => Some((header, Err(Refusal::LongMessage { size, limit }))),
+        Some(body) => Some((header, Ok(rest.get(..body)?))),
     }
 }
