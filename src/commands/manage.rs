@@ -48,6 +48,9 @@ pub fn manage(options: &cli::Manage) -> Result<ExitCode, Box<dyn Error>> {
     let own = (given.as_ref() != Some(&path)).then_some(path.as_path());
     let control = Bound::new(own, handed, Gate::new(uids))?;
     definitions.place().into_iter().for_each(|path| sandbox.files.add_saved(path));
+    if access.is_for_others() {
+        sandbox.add_shared_sockets();
+    }
     // All is open, and there is one thread.
     sandbox.enter(None)?;
     let notify = Notify::from_environment();

@@ -63,6 +63,10 @@ pub enum Tcp {
 pub struct Files {
     rules: Vec<(PathBuf, Rights)>,
     pub tcp: Tcp,
+    /// Whether an end has a TCP socket by now.
+    pub has_tcp: bool,
+    /// Whether UNIX sockets are made from here on, of which Landlock has no say.
+    pub unix: bool,
     /// Whether other processes may be signalled.
     pub signals: bool,
     /// Whether files are renamed from one directory to another, which the first Landlock forbids always.
@@ -73,7 +77,14 @@ impl Files {
     /// What each server needs.
     pub fn new() -> Self {
         let tcp = Tcp::Connect(BTreeSet::new());
-        let mut files = Self { rules: Vec::new(), tcp, signals: false, renames: false };
+        let mut files = Self {
+            rules: Vec::new(),
+            tcp,
+            has_tcp: false,
+            unix: false,
+            signals: false,
+            renames: false,
+        };
         // What a client is called; what the C library asks of the system.
         files.add("/proc", READ);
         // A panic's backtrace.
@@ -130,6 +141,7 @@ impl Files {
         }
         RESOLVER.into_iter().for_each(|path| self.add(path, READ));
         self.tcp = Tcp::Any;
+        self.unix = true;
     }
 
     /// What a device of the command line has on its ports, opened. If that `changes`, it can come back to what it was.
@@ -147,6 +159,7 @@ impl Files {
 
     fn add_port(&mut self, spec: &Spec, changes: bool) {
         let or_none = |rights: Rights| if changes { rights } else { Rights::EMPTY };
+        self.has_tcp |= matches!(spec.backend, Backend::Tcp { .. });
         match &spec.backend {
             Backend::Pty { link: Some(link) } => {
                 self.add_parent(link, TAKE_AWAY | or_none(AccessFs::MakeSym.into()));
@@ -155,6 +168,7 @@ impl Files {
                 let again = make_bitflags!(AccessFs::{MakeSock | ReadDir});
                 self.add_parent(path, TAKE_AWAY | or_none(again));
             }
+            Backend::Unix { role: Role::Client { reconnect: Some(_) }, .. } => self.unix = true,
             Backend::Tcp { port, role: Role::Client { reconnect: Some(_) }, .. } => {
                 match (chardev::tcp_port(port), &mut self.tcp) {
                     (Some(port), Tcp::Connect(ports)) => drop(ports.insert(port)),

@@ -8,6 +8,7 @@ mod files;
 mod filter;
 mod status;
 
+use std::env;
 use std::error::Error;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -16,6 +17,7 @@ use rustix::thread::set_no_new_privs;
 use crate::cli::{self, SandboxMode, SeccompMode};
 use crate::device_spec::{DeviceSpec, Options};
 use crate::manage::Allowed;
+use crate::notify;
 use files::Kernel;
 pub use files::{Files, give_up_files};
 pub use status::{Status, in_force};
@@ -53,6 +55,11 @@ impl Sandbox {
     pub fn add_later_devices(&mut self, allowed: &Allowed) {
         self.add_allowed(allowed);
         self.add_later_ports();
+    }
+
+    /// Sockets, yet to be made, that others may use as well: theirs is another owner or mode.
+    pub fn add_shared_sockets(&mut self) {
+        self.needs.shares = true;
     }
 
     fn add_allowed(&mut self, allowed: &Allowed) {
@@ -100,6 +107,9 @@ impl Sandbox {
         self.files.signals = child.is_some();
         self.needs.child = child;
         self.needs.tcp = self.files.tcp != files::Tcp::Connect([].into());
+        self.needs.has_tcp = self.files.has_tcp;
+        self.needs.unix = self.files.unix;
+        self.needs.notify = env::var_os(notify::VARIABLE).is_some_and(|name| !name.is_empty());
         let kernel = Kernel::ask();
         let mut status = Status {
             options: self.options,
