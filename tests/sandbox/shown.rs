@@ -2,9 +2,13 @@
 
 use std::path::Path;
 
+use rustix::process::{Pid, Resource, getrlimit};
 use serde_json::{Value, json};
 
+use crate::handing::{answer, connect, send};
+use crate::limits::{limit, limit_descriptors};
 use crate::managed::{Managed, end, program};
+use crate::refusals::without_landlock;
 use crate::server::Server;
 
 fn allows(sandbox: &Value) -> Vec<&str> {
@@ -33,8 +37,38 @@ fn each_mode_is_shown_as_it_is() {
     }
 }
 
+#[test]
+fn a_filter_that_was_there_before_is_not_taken_for_one_of_its_own() {
+    for options in [["--sandbox", "off"], ["--seccomp", "off"]] {
+        let all = [&["mtty-1", "--control-path", "DIR/control"], &options[..]].concat();
+        let sandbox = without_landlock(|| Server::start(&all)).sandbox();
+        assert_eq!(sandbox["seccomp"], "off", "{sandbox}");
+    }
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_unknown_and_not_off() {
+    let server = Server::start(&["mtty-1", "--control-path", "DIR/control"]);
+    let client = connect(&server.path("control"));
+    let info = || {
+        send(&client, b"{\"verb\":\"info\"}\n", &[]);
+        answer(&client)["ok"]["sandbox"].take()
+    };
+    let before = info();
+    assert_eq!((&before["seccomp"], &before["no_new_privs"]), (&json!("kill"), &json!(true)));
+    // From here on it can open nothing.
+    let pid = Pid::from_child(&server.child);
+    limit_descriptors(pid, 0);
+    let sandbox = info();
+    for member in ["seccomp", "no_new_privs", "landlock"] {
+        assert_eq!(sandbox[member], "unknown", "{member}: {sandbox}");
+    }
+    limit(pid, Resource::Nofile, None);
+    assert_eq!(info(), before);
+}
+
 fn core_limit() -> u64 {
-    rustix::process::getrlimit(rustix::process::Resource::Core).current.unwrap_or(u64::MAX)
+    getrlimit(Resource::Core).current.unwrap_or(u64::MAX)
 }
 
 #[test]
