@@ -113,6 +113,23 @@ impl Files {
         self.add_parent(path, REPLACE);
     }
 
+    /// What people have their own files in that is in the directory of this one, with all below it.
+    pub fn shared_by(path: &Path) -> Option<&'static str> {
+        let place = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let place = place.unwrap_or(Path::new(".")).canonicalize().ok()?;
+        let named = |variable| env::var_os(variable).map(PathBuf::from);
+        [
+            ("your home directory", named("HOME")),
+            ("the run-time directory of your session", named("XDG_RUNTIME_DIR")),
+            ("the directory for temporary files", Some(env::temp_dir())),
+        ]
+        .into_iter()
+        .find_map(|(what, path)| {
+            let path = path.filter(|path| path.is_absolute())?.canonicalize().ok()?;
+            path.starts_with(&place).then_some(what)
+        })
+    }
+
     /// A directory below which devices may have what they are given.
     pub fn add_allowed(&mut self, directory: &Path) {
         self.add(directory, BACK_ENDS);

@@ -116,6 +116,31 @@ fn a_manager_s_is_shown_beside_its_devices() {
 }
 
 #[test]
+fn a_saved_file_among_others_is_warned_of() {
+    for (variable, what) in [
+        ("HOME", "your home directory"),
+        ("XDG_RUNTIME_DIR", "the run-time directory of your session"),
+        ("TMPDIR", "the directory for temporary files"),
+    ] {
+        let warning = format!("the sandbox leaves all of {what} open");
+        for (file, sandbox, is_warned) in [
+            ("DIR/devices.json", "auto", true),
+            ("DIR/devices.json", "off", false),
+            ("DIR/own/devices.json", "auto", false),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::create_dir(directory.path().join("own")).unwrap();
+            let mut command = program();
+            command.env(variable, directory.path());
+            let options = ["--config", file, "--save", "--sandbox", sandbox];
+            let managed = Managed::start_by(command, directory, &options);
+            let log = managed.log();
+            assert_eq!(log.contains(&warning), is_warned, "{variable} {file} {sandbox}: {log}");
+        }
+    }
+}
+
+#[test]
 fn for_people_it_is_the_last_few_lines() {
     let server = Server::start(&["mdpy-vga", "--control-path", "DIR/control"]);
     let mut command = program();
