@@ -124,6 +124,23 @@ impl Files {
         self.add_parent(path, REPLACE);
     }
 
+    /// What people have their own files in that is in the directory of this one, with all below it.
+    pub fn shared_by(path: &Path) -> Option<&'static str> {
+        let place = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let place = place.unwrap_or(Path::new(".")).canonicalize().ok()?;
+        let named = |variable| env::var_os(variable).map(PathBuf::from);
+        [
+            ("your home directory", named("HOME")),
+            ("the run-time directory of your session", named("XDG_RUNTIME_DIR")),
+            ("the directory for temporary files", Some(env::temp_dir())),
+        ]
+        .into_iter()
+        .find_map(|(what, path)| {
+            let path = path.filter(|path| path.is_absolute())?.canonicalize().ok()?;
+            path.starts_with(&place).then_some(what)
+        })
+    }
+
     /// A directory below which devices may have what they are given.
     pub fn add_allowed(&mut self, directory: &Path) {
         self.add(directory, BACK_ENDS);
@@ -194,9 +211,9 @@ impl Files {
     /// In few words.
     pub fn describe(&self) -> Vec<String> {
         let mut words = Vec::new();
-        for (path, rights) in
-            self.rules.iter().filter(|(path, rights)| !rights.is_empty() && path.exists())
-        {
+        for (path, rights) in self.rules.iter().filter(|(_, rights)| !rights.is_empty()) {
+            // Who reads it need not be where this program is.
+            let Ok(path) = path.canonicalize() else { continue };
             let (path, rights) = (path.display(), *rights);
             let what = if rights.intersects(WRITE) {
                 "write"
@@ -325,7 +342,8 @@ mod tests {
     /// What a device adds to what each server has, in which `/tmp/a` is a directory where all is that it names.
     fn words(spec: &str, changes: bool) -> Vec<String> {
         let directory = tempfile::tempdir().unwrap();
-        let place = directory.path().to_str().unwrap();
+        let place = directory.path().canonicalize().unwrap();
+        let place = place.to_str().unwrap();
         for name in ["edid", "out", "log", "p.in", "p.out"] {
             std::fs::write(directory.path().join(name), "").unwrap();
         }
@@ -372,6 +390,23 @@ mod tests {
         ] {
             assert_eq!(words(spec, true), [expected], "{spec}");
         }
+    }
+
+    #[test]
+    fn a_path_is_told_as_it_is_for_everybody() {
+        let here = env::current_dir().unwrap().canonicalize().unwrap();
+        let mut files = Files::new();
+        files.add_socket(Path::new("device.sock"));
+        files.add_own(Path::new("src/../src"));
+        let words = files.describe();
+        for expected in
+            [format!("remove {}", here.display()), format!("write {}/src", here.display())]
+        {
+            assert!(words.contains(&expected), "{expected}: {words:?}");
+        }
+        let is_relative = |it: &&String| it.contains('/') && !it.contains(" /");
+        assert_eq!(words.iter().find(is_relative), None);
+        assert!(!words.iter().any(|it| it.ends_with(" .") || it.contains("..")), "{words:?}");
     }
 
     #[test]
