@@ -200,8 +200,10 @@ fn a_thousand_clients_that_leave_at_any_byte_leave_nothing() {
                 let context = format!("seed {seed}, round {round}, byte {end} of {length}");
                 within_5_s(&context, || objects[device].open_count() == 0);
                 within_5_s(&context, || (held(), epoll_entries()) == before);
-                let kept: Vec<_> = given.eventfds.iter().map(holders).collect();
-                assert_eq!(kept, [1; 7], "{context}");
+                // One that nobody has read yet is in no table, and then in the server's until it is closed.
+                within_5_s(&format!("eventfds are the client's alone: {context}"), || {
+                    given.eventfds.iter().all(|eventfd| holders(eventfd) == 1)
+                });
                 // DMA maps are gone: the same ones can be made.
                 if round % 10 == 0 {
                     let mut next = Client::negotiated(&server.path_of(device));

@@ -133,11 +133,6 @@ impl Guest {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// All that the console showed so far.
-    pub fn console_text(&mut self) -> String {
-        self.console.text()
-    }
-
     fn wait_for_shell(&mut self, within: Duration) -> Result<()> {
         self.wait_for(READY, within, || "shell in the guest".to_owned()).map(drop)
     }

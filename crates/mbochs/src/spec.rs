@@ -1,4 +1,5 @@
-//! The names of the registers: the Bochs VBE "dispi" interface, the BAR that it is in, and VFIO's EDID region.
+//! The names of the registers: the Bochs VBE "dispi" interface, the BAR that it is in, and VFIO's EDID region. The
+//! interface's are all here, also where nothing is behind them.
 //!
 //! Sources: the VBE display API of the Bochs project (`VBE_DISPI_*`), `docs/specs/standard-vga` of QEMU for the layout of
 //! the memory-mapped form, `struct vfio_region_gfx_edid` of `linux/vfio.h`.

@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+#[path = "common/client.rs"]
+mod client;
 #[path = "common/server.rs"]
 mod server;
 
@@ -9,7 +11,11 @@ use std::fs::{File, read_dir};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use client::command::{DEVICE_GET_INFO, DEVICE_SET_IRQS};
+use client::errno::EMFILE;
+use client::{Client, eventfd, message, words};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use vfio_device::{Description, OpenMode, Vfio};
@@ -117,6 +123,41 @@ fn descriptors_that_the_process_may_not_hold_are_said_to_be_lost() {
     assert_eq!(open(), before + fds.len());
     drop(fds);
     assert_eq!(open(), before);
+}
+
+#[test]
+fn a_message_whose_descriptor_is_lost_is_refused_and_none_before_or_after_it() {
+    let _alone = alone();
+    let before = open();
+    let server = server::Server::of(server::card);
+    let mut client = Client::negotiated(&server.path());
+    let trigger = eventfd(0);
+    let set = [0x24, 0, 0, 1];
+    let body = words(&[&[20], &set[..]].concat());
+    let info = message(100, DEVICE_GET_INFO, 0, &words(&[16, 0, 0, 0]));
+    let both = [info, message(101, DEVICE_SET_IRQS, 0, &body)].concat();
+
+    // No number is free, so the eventfd is all that gets lost.
+    let lowest_free = file().as_raw_fd() as u64;
+    let limits = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(lowest_free), ..limits }).unwrap();
+    client.send_raw_with_fds(&both, &[trigger.as_fd()]);
+    let replies = [client.receive(), client.receive()];
+    setrlimit(Resource::Nofile, limits).unwrap();
+
+    let [info, refused] = replies.map(|reply| reply.expect("a reply"));
+    assert_eq!((info.ok().id, refused.id), (100, 101));
+    refused.refused(EMFILE);
+    client.still_in_step();
+    client.set_irqs(set, &[], &[trigger.as_fd()]).ok();
+
+    // What the server has closed may be on its way.
+    drop((client, server, trigger));
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while open() != before {
+        assert!(Instant::now() < deadline, "{} descriptors, then {}", before, open());
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 #[test]
