@@ -7,6 +7,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use mbochs::Mbochs;
+use mdpy::Mdpy;
 use mtty::Mtty;
 use vfio_device::{Device, MdevDriver, Vfio};
 use vfio_user_server::{Endpoint, Event, EventLoop, LoopHandle};
@@ -65,12 +66,13 @@ fn server() -> &'static Server {
 }
 
 fn device(number: u8) -> Device {
-    let (mtty, mbochs) = (Mtty::default(), Mbochs::default());
-    let made = match number {
+    let (mtty, mbochs, mdpy) = (Mtty::default(), Mbochs::default(), Mdpy::default());
+    let made = match number % 5 {
         0 => Vfio::new().alloc(|_| Ok(rich::rich())),
         1 => Vfio::new().alloc(|init| mtty.init(&mtty.types()[1], init)),
         2 => Vfio::new().alloc(|init| mbochs.init(&mbochs.types()[0], init)),
-        _ => Vfio::new().alloc(|_| Ok(engine::made())),
+        3 => Vfio::new().alloc(|_| Ok(engine::made())),
+        _ => Vfio::new().alloc(|init| mdpy.init(&mdpy.types()[0], init)),
     };
     let mut device = made.expect("a device");
     device.register().expect("it can be registered");
@@ -147,7 +149,7 @@ pub fn session(data: &[u8]) {
     let before = descriptors();
     let (ours, theirs) = UnixStream::pair().expect("sockets");
     let id = server.ask(move |event_loop| {
-        let endpoint = Endpoint::connected(device(settings & 3), theirs);
+        let endpoint = Endpoint::connected(device(settings & 7), theirs);
         event_loop.add(endpoint).expect("it can be watched")
     });
     let answers = exchange_on(ours, &sendings, &server.samples, &wanted.replies, wanted.ends);
