@@ -1,6 +1,6 @@
 //! The program `mdev-user`: the command line, and what joins devices to servers.
 //!
-//! It is a library for its own fuzz targets and tests (ADR 30). Nobody else is to use it, and no version of it promises
+//! It is a library for its own fuzz targets and tests (ADR 29). Nobody else is to use it, and no version of it promises
 //! anything.
 
 mod activation;

@@ -110,7 +110,7 @@ fn survives(name: &str, rounds: u64) {
 
 #[test]
 fn what_a_client_of_a_device_says_is_answered_and_harms_nobody() {
-    survives("session", 4_000);
+    survives("session", 3_000);
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn each_proposal_is_refused_or_answered_within_it() {
 
 #[test]
 fn each_line_to_the_control_socket_is_answered() {
-    survives("control", 600);
+    survives("control", 300);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn what_is_written_of_ends_devices_and_faults_is_refused_in_words_or_means_the_s
 
 #[test]
 fn an_edid_that_is_taken_is_one_and_the_made_ones_are_too() {
-    survives("edid", 20_000);
+    survives("edid", 5_000);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn the_ports_are_as_the_model() {
 
 #[test]
 fn the_displays_registers_are_as_the_model_and_so_is_the_picture() {
-    survives("display", 20_000);
+    survives("display", 10_000);
 }
 
 #[test]

@@ -18,7 +18,7 @@ use crate::manage::{Access, Allowed, Definitions, Handle, Manager, Own, Serving,
 use crate::notify::{Notify, ReadyFd};
 use crate::parents::Parents;
 use crate::peers::Gate;
-use crate::sandbox::Sandbox;
+use crate::sandbox::{Files, Sandbox};
 use crate::signals::{self, Ending};
 
 /// Unless it is said how many.
@@ -47,7 +47,17 @@ pub fn manage(options: &cli::Manage) -> Result<ExitCode, Box<dyn Error>> {
     // Who was told the run directory finds one there in any case.
     let own = (given.as_ref() != Some(&path)).then_some(path.as_path());
     let control = Bound::new(own, handed, Gate::new(uids))?;
-    definitions.place().into_iter().for_each(|path| sandbox.files.add_saved(path));
+    if access.is_for_others() {
+        sandbox.add_shared_sockets();
+    }
+    if let Some(path) = definitions.place() {
+        sandbox.files.add_saved(path);
+        if let Some(what) = Files::shared_by(path).filter(|_| sandbox.is_on()) {
+            log::warn!(
+                "--save: the sandbox leaves all of {what} open, as the file of --config is not in a directory of its own"
+            );
+        }
+    }
     // All is open, and there is one thread.
     sandbox.enter(None)?;
     let notify = Notify::from_environment();

@@ -3,18 +3,19 @@
 use std::error::Error;
 use std::ffi::OsStr;
 use std::io::{self, IsTerminal};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::{fs, thread};
 
 use rustix::fs::OFlags;
-use rustix::process::{Pid, PidfdFlags, Signal, getpgrp, pidfd_open, pidfd_send_signal};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, getpgrp, kill_process, waitid};
 use rustix::termios::tcgetpgrp;
 use tempfile::TempDir;
 use vfio_user_server::{Endpoint, EventLoop, Listener, qemu_device};
@@ -197,47 +198,57 @@ fn exists(program: &OsStr) -> bool {
         || std::env::split_paths(&path).any(|directory| directory.join(program).exists())
 }
 
+/// The child until it has been waited for: then its number can come to mean another process.
+type Running = Arc<Mutex<Option<Child>>>;
+
 /// Ends the loop when the child has ended, and passes on what the child is to hear. On failure the child is ended.
 fn wait_in_background(
-    mut child: Child,
+    child: Child,
     ending: Ending,
     event_loop: &EventLoop,
 ) -> io::Result<mpsc::Receiver<io::Result<ExitStatus>>> {
     let (sender, status) = mpsc::channel();
-    let (hand_over, handed_over) = mpsc::channel::<Child>();
+    let pid = Pid::from_child(&child);
+    let running: Running = Arc::new(Mutex::new(Some(child)));
+    let (told, waited) = (Arc::clone(&running), Arc::clone(&running));
     let handle = event_loop.handle();
     let wait = move || {
-        if let Ok(mut child) = handed_over.recv() {
+        // Its number stays its own meanwhile, and those who want to tell it something need not wait.
+        let end = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while matches!(waitid(WaitId::Pid(pid), end), Err(Errno::INTR)) {}
+        let child = waited.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut child) = child {
             let _ = sender.send(child.wait());
             handle.stop();
             super::give_up_later();
         }
     };
-    // Other than a number, a pidfd cannot come to mean another process.
-    let watched = pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
-        .map_err(io::Error::from)
-        .and_then(|process| ending.each(move |signal| pass_on(signal, &process)))
+    let watched = ending
+        .each(move |signal| pass_on(signal, &told))
         .and_then(|()| thread::Builder::new().name("wait".into()).spawn(wait));
     if let Err(error) = watched {
-        let _ = child.kill();
-        let _ = child.wait();
+        if let Some(mut child) = running.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
         return Err(error);
     }
-    // The thread is there, and waits for this.
-    let _ = hand_over.send(child);
     Ok(status)
 }
 
-fn pass_on(signal: i32, child: &OwnedFd) {
+fn pass_on(signal: i32, running: &Running) {
     let name = signals::name(signal);
     let signal = Signal::from_named_raw(signal).unwrap_or(Signal::TERM);
     if signal != Signal::TERM && is_foreground() {
         log::debug!("{name}: the terminal has sent it to the command as well");
         return;
     }
-    match pidfd_send_signal(child, signal) {
-        Ok(()) => log::debug!("{name}: passed on to the command"),
-        Err(error) => log::debug!("{name}: the command cannot be told: {error}"),
+    let running = running.lock().unwrap_or_else(PoisonError::into_inner);
+    let told = running.as_ref().map(|child| kill_process(Pid::from_child(child), signal));
+    match told {
+        Some(Ok(())) => log::debug!("{name}: passed on to the command"),
+        Some(Err(error)) => log::debug!("{name}: the command cannot be told: {error}"),
+        None => log::debug!("{name}: the command has ended"),
     }
 }
 

@@ -63,6 +63,10 @@ pub enum Tcp {
 pub struct Files {
     rules: Vec<(PathBuf, Rights)>,
     pub tcp: Tcp,
+    /// Whether an end has a TCP socket by now.
+    pub has_tcp: bool,
+    /// Whether UNIX sockets are made from here on, of which Landlock has no say.
+    pub unix: bool,
     /// Whether other processes may be signalled.
     pub signals: bool,
     /// Whether files are renamed from one directory to another, which the first Landlock forbids always.
@@ -73,7 +77,14 @@ impl Files {
     /// What each server needs.
     pub fn new() -> Self {
         let tcp = Tcp::Connect(BTreeSet::new());
-        let mut files = Self { rules: Vec::new(), tcp, signals: false, renames: false };
+        let mut files = Self {
+            rules: Vec::new(),
+            tcp,
+            has_tcp: false,
+            unix: false,
+            signals: false,
+            renames: false,
+        };
         // What a client is called; what the C library asks of the system.
         files.add("/proc", READ);
         // A panic's backtrace.
@@ -113,6 +124,23 @@ impl Files {
         self.add_parent(path, REPLACE);
     }
 
+    /// What people have their own files in that is in the directory of this one, with all below it.
+    pub fn shared_by(path: &Path) -> Option<&'static str> {
+        let place = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let place = place.unwrap_or(Path::new(".")).canonicalize().ok()?;
+        let named = |variable| env::var_os(variable).map(PathBuf::from);
+        [
+            ("your home directory", named("HOME")),
+            ("the run-time directory of your session", named("XDG_RUNTIME_DIR")),
+            ("the directory for temporary files", Some(env::temp_dir())),
+        ]
+        .into_iter()
+        .find_map(|(what, path)| {
+            let path = path.filter(|path| path.is_absolute())?.canonicalize().ok()?;
+            path.starts_with(&place).then_some(what)
+        })
+    }
+
     /// A directory below which devices may have what they are given.
     pub fn add_allowed(&mut self, directory: &Path) {
         self.add(directory, BACK_ENDS);
@@ -130,6 +158,7 @@ impl Files {
         }
         RESOLVER.into_iter().for_each(|path| self.add(path, READ));
         self.tcp = Tcp::Any;
+        self.unix = true;
     }
 
     /// What a device of the command line has on its ports, opened. If that `changes`, it can come back to what it was.
@@ -147,6 +176,7 @@ impl Files {
 
     fn add_port(&mut self, spec: &Spec, changes: bool) {
         let or_none = |rights: Rights| if changes { rights } else { Rights::EMPTY };
+        self.has_tcp |= matches!(spec.backend, Backend::Tcp { .. });
         match &spec.backend {
             Backend::Pty { link: Some(link) } => {
                 self.add_parent(link, TAKE_AWAY | or_none(AccessFs::MakeSym.into()));
@@ -155,6 +185,7 @@ impl Files {
                 let again = make_bitflags!(AccessFs::{MakeSock | ReadDir});
                 self.add_parent(path, TAKE_AWAY | or_none(again));
             }
+            Backend::Unix { role: Role::Client { reconnect: Some(_) }, .. } => self.unix = true,
             Backend::Tcp { port, role: Role::Client { reconnect: Some(_) }, .. } => {
                 match (chardev::tcp_port(port), &mut self.tcp) {
                     (Some(port), Tcp::Connect(ports)) => drop(ports.insert(port)),
@@ -180,9 +211,9 @@ impl Files {
     /// In few words.
     pub fn describe(&self) -> Vec<String> {
         let mut words = Vec::new();
-        for (path, rights) in
-            self.rules.iter().filter(|(path, rights)| !rights.is_empty() && path.exists())
-        {
+        for (path, rights) in self.rules.iter().filter(|(_, rights)| !rights.is_empty()) {
+            // Who reads it need not be where this program is.
+            let Ok(path) = path.canonicalize() else { continue };
             let (path, rights) = (path.display(), *rights);
             let what = if rights.intersects(WRITE) {
                 "write"
@@ -311,7 +342,8 @@ mod tests {
     /// What a device adds to what each server has, in which `/tmp/a` is a directory where all is that it names.
     fn words(spec: &str, changes: bool) -> Vec<String> {
         let directory = tempfile::tempdir().unwrap();
-        let place = directory.path().to_str().unwrap();
+        let place = directory.path().canonicalize().unwrap();
+        let place = place.to_str().unwrap();
         for name in ["edid", "out", "log", "p.in", "p.out"] {
             std::fs::write(directory.path().join(name), "").unwrap();
         }
@@ -358,6 +390,23 @@ mod tests {
         ] {
             assert_eq!(words(spec, true), [expected], "{spec}");
         }
+    }
+
+    #[test]
+    fn a_path_is_told_as_it_is_for_everybody() {
+        let here = env::current_dir().unwrap().canonicalize().unwrap();
+        let mut files = Files::new();
+        files.add_socket(Path::new("device.sock"));
+        files.add_own(Path::new("src/../src"));
+        let words = files.describe();
+        for expected in
+            [format!("remove {}", here.display()), format!("write {}/src", here.display())]
+        {
+            assert!(words.contains(&expected), "{expected}: {words:?}");
+        }
+        let is_relative = |it: &&String| it.contains('/') && !it.contains(" /");
+        assert_eq!(words.iter().find(is_relative), None);
+        assert!(!words.iter().any(|it| it.ends_with(" .") || it.contains("..")), "{words:?}");
     }
 
     #[test]

@@ -15,10 +15,20 @@ use crate::cli::SeccompMode;
 /// What of the system one server needs and another does not.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Needs {
+    /// UNIX sockets that are yet to be made. Whoever may connect one reaches all sockets of this user: Landlock has no say
+    /// over those that have a path.
+    pub unix: bool,
     /// TCP sockets that are yet to be made.
     pub tcp: bool,
-    /// To look up names: UDP, what the system's resolver asks the kernel, and code that it loads.
+    /// TCP sockets that are there.
+    pub has_tcp: bool,
+    /// To give ports another end: terminals, and sockets to hosts, by what the system's resolver asks the kernel (UDP
+    /// too), and by code that it loads.
     pub names: bool,
+    /// To tell who started this program.
+    pub notify: bool,
+    /// To give sockets to a group, or to all.
+    pub shares: bool,
     /// To wait for this process, and to signal it.
     pub child: Option<u32>,
 }
@@ -48,16 +58,12 @@ const ANY: &[c_long] = &[
     // Descriptors.
     libc::SYS_accept4,
     libc::SYS_accept,
-    libc::SYS_bind,
     libc::SYS_close,
     libc::SYS_close_range,
-    libc::SYS_connect,
     libc::SYS_dup,
     libc::SYS_dup3,
     libc::SYS_fallocate,
     libc::SYS_fchmod,
-    libc::SYS_fchown,
-    libc::SYS_fcntl,
     libc::SYS_fdatasync,
     libc::SYS_flock,
     libc::SYS_fstat,
@@ -67,10 +73,6 @@ const ANY: &[c_long] = &[
     libc::SYS_getpeername,
     libc::SYS_getsockname,
     libc::SYS_getsockopt,
-    libc::SYS_inotify_add_watch,
-    libc::SYS_inotify_init1,
-    libc::SYS_inotify_rm_watch,
-    libc::SYS_listen,
     libc::SYS_lseek,
     libc::SYS_pipe2,
     libc::SYS_ppoll,
@@ -85,11 +87,10 @@ const ANY: &[c_long] = &[
     libc::SYS_setsockopt,
     libc::SYS_shutdown,
     libc::SYS_writev,
-    // Paths, of which Landlock has the say.
+    // Paths. Landlock has the say of all that opens, makes, renames and removes, and none of what only looks (stat,
+    // access, readlink): so it is for the owner and mode of a file, which are not here.
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
-    libc::SYS_fchmodat,
-    libc::SYS_fchownat,
     libc::SYS_getcwd,
     libc::SYS_getdents64,
     libc::SYS_linkat,
@@ -138,7 +139,6 @@ const ANY: &[c_long] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_rt_sigtimedwait,
     libc::SYS_sched_getaffinity,
-    libc::SYS_sched_setaffinity,
     libc::SYS_set_robust_list,
     libc::SYS_sigaltstack,
     libc::SYS_sysinfo,
@@ -156,12 +156,9 @@ const RENAMEAT: c_long = 38;
 #[cfg(target_arch = "x86_64")]
 const OLDER: &[c_long] = &[
     libc::SYS_access,
-    libc::SYS_chmod,
-    libc::SYS_chown,
     libc::SYS_dup2,
     libc::SYS_epoll_wait,
     libc::SYS_getpgrp,
-    libc::SYS_lchown,
     libc::SYS_link,
     libc::SYS_lstat,
     libc::SYS_mkdir,
@@ -177,6 +174,31 @@ const OLDER: &[c_long] = &[
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[c_long] = &[];
+
+/// To change what others may do with a file.
+#[cfg(target_arch = "x86_64")]
+const SHARE: &[c_long] =
+    &[libc::SYS_chmod, libc::SYS_chown, libc::SYS_fchmodat, libc::SYS_fchownat];
+#[cfg(not(target_arch = "x86_64"))]
+const SHARE: &[c_long] = &[libc::SYS_fchmodat, libc::SYS_fchownat];
+
+/// A terminal's being opened.
+const WATCH: &[c_long] =
+    &[libc::SYS_inotify_add_watch, libc::SYS_inotify_init1, libc::SYS_inotify_rm_watch];
+
+/// A socket's place, and another's.
+const SOCKETS: &[c_long] = &[libc::SYS_bind, libc::SYS_connect, libc::SYS_listen];
+
+/// Of fcntl, beside `F_SETFL`: none that has a signal sent to somebody (`F_SETOWN`, `F_SETSIG`, `F_NOTIFY`).
+const FCNTLS: [u64; 7] = [
+    libc::F_DUPFD as u64,
+    libc::F_DUPFD_CLOEXEC as u64,
+    libc::F_GETFD as u64,
+    libc::F_SETFD as u64,
+    libc::F_GETFL as u64,
+    libc::F_ADD_SEALS as u64,
+    libc::F_GET_SEALS as u64,
+];
 
 /// What the C library tries, and does in another way where a kernel does not have it. What clone3 is to do is in memory, where
 /// a filter cannot look. mseal is of newer libraries; its number is the same on all machines.
@@ -208,6 +230,13 @@ const TCSETS2: u64 = 0x402c_542b;
 const THREAD: u64 = libc::CLONE_THREAD as u64;
 const EXEC: u64 = libc::PROT_EXEC as u64;
 
+const UNIX: u64 = libc::AF_UNIX as u64;
+/// Of a socket's type, without its flags.
+const KIND: u64 = 0xf;
+const STREAM: u64 = libc::SOCK_STREAM as u64;
+const DATAGRAMS: u64 = libc::SOCK_DGRAM as u64;
+const FASTOPEN: u64 = libc::MSG_FASTOPEN as u64;
+
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
 /// One argument, and what it is to be.
@@ -221,6 +250,34 @@ fn rule(
     SeccompRule::new(conditions.into_iter().collect::<Result<_, _>>()?)
 }
 
+/// The sockets that can be made: their families, types and protocols, as others get round what Landlock says of TCP.
+fn sockets(needs: Needs) -> Result<Vec<SeccompRule>, BackendError> {
+    let mut kinds = Vec::new();
+    if needs.unix || needs.names {
+        kinds.push((UNIX, STREAM, 0));
+    }
+    if needs.notify || needs.names {
+        kinds.push((UNIX, DATAGRAMS, 0));
+    }
+    for family in [libc::AF_INET as u64, libc::AF_INET6 as u64] {
+        if needs.tcp || needs.names {
+            kinds.extend([0, libc::IPPROTO_TCP as u64].map(|it| (family, STREAM, it)));
+        }
+        if needs.names {
+            kinds.extend([0, libc::IPPROTO_UDP as u64].map(|it| (family, DATAGRAMS, it)));
+        }
+    }
+    if needs.names {
+        let route = libc::NETLINK_ROUTE as u64;
+        let kind = |it| (libc::AF_NETLINK as u64, it, route);
+        kinds.extend([libc::SOCK_RAW as u64, DATAGRAMS].map(kind));
+    }
+    let rule_of = |(family, kind, protocol)| {
+        rule([is(0, Eq, family), is(1, MaskedEq(KIND), kind), is(2, Eq, protocol)])
+    };
+    kinds.into_iter().map(rule_of).collect()
+}
+
 /// What is allowed, for this process.
 fn rules(needs: Needs) -> Result<Rules, BackendError> {
     let mut rules: Rules = ANY.iter().chain(OLDER).map(|call| (*call, Vec::new())).collect();
@@ -229,15 +286,32 @@ fn rules(needs: Needs) -> Result<Rules, BackendError> {
     };
     let own = u64::from(std::process::id());
 
-    let mut families = vec![libc::AF_UNIX as u64];
-    if needs.tcp || needs.names {
-        families.extend([libc::AF_INET as u64, libc::AF_INET6 as u64]);
+    for (wanted, calls) in [
+        (needs.shares, SHARE),
+        (needs.names, WATCH),
+        (needs.unix || needs.tcp || needs.names, SOCKETS),
+    ] {
+        rules.extend(calls.iter().filter(|_| wanted).map(|call| (*call, Vec::new())));
     }
-    if needs.names {
-        families.push(libc::AF_NETLINK as u64);
+    let sockets = sockets(needs)?;
+    if !sockets.is_empty() {
+        rules.insert(libc::SYS_socket, sockets);
     }
-    rules.insert(libc::SYS_socket, one_of(0, &families)?);
-    rules.insert(libc::SYS_socketpair, one_of(0, &[libc::AF_UNIX as u64])?);
+    if (needs.tcp || needs.has_tcp) && !needs.names {
+        // They connect in passing, which Landlock does not see.
+        for (call, flags) in
+            [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)]
+        {
+            rules.insert(call, vec![rule([is(flags, MaskedEq(FASTOPEN), 0)])?]);
+        }
+    }
+    // One of datagrams could send to others than its pair.
+    let pair = [is(0, Eq, UNIX), is(1, MaskedEq(KIND), STREAM)];
+    rules.insert(libc::SYS_socketpair, vec![rule(pair)?]);
+    let mut fcntls = one_of(1, &FCNTLS)?;
+    let asynchronous = MaskedEq(libc::O_ASYNC as u64);
+    fcntls.push(rule([is(1, Eq, libc::F_SETFL as u64), is(2, asynchronous, 0)])?);
+    rules.insert(libc::SYS_fcntl, fcntls);
     rules.insert(libc::SYS_ioctl, one_of(1, &IOCTLS)?);
     let names = [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_VMA].map(|it| it as u64);
     rules.insert(libc::SYS_prctl, one_of(0, &names)?);
@@ -263,10 +337,10 @@ fn rules(needs: Needs) -> Result<Rules, BackendError> {
     let mut signalled = vec![own];
     if let Some(child) = needs.child {
         signalled.push(child.into());
-        for call in [libc::SYS_wait4, libc::SYS_waitid, libc::SYS_pidfd_send_signal] {
+        // Not by a pidfd: a directory of /proc is one too, of any process.
+        for call in [libc::SYS_wait4, libc::SYS_waitid] {
             rules.insert(call, Vec::new());
         }
-        rules.insert(libc::SYS_pidfd_open, one_of(0, &[child.into()])?);
     }
     rules.insert(libc::SYS_kill, one_of(0, &signalled)?);
     Ok(rules)
@@ -308,3 +382,6 @@ pub fn enter(needs: Needs, mode: SeccompMode) -> Result<(), String> {
         apply_filter_all_threads(program).map_err(|error| error.to_string())
     })
 }
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests;

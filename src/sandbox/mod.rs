@@ -8,14 +8,18 @@ mod files;
 mod filter;
 mod status;
 
+use std::env;
 use std::error::Error;
+use std::thread;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::thread::set_no_new_privs;
+use seccompiler::{apply_filter, sock_filter};
 
 use crate::cli::{self, SandboxMode, SeccompMode};
 use crate::device_spec::{DeviceSpec, Options};
 use crate::manage::Allowed;
+use crate::notify;
 use files::Kernel;
 pub use files::{Files, give_up_files};
 pub use status::{Status, in_force};
@@ -26,11 +30,14 @@ pub struct Sandbox {
     options: cli::Sandbox,
     pub files: Files,
     needs: filter::Needs,
+    /// Whether this kernel takes a filter.
+    filters: bool,
 }
 
 impl Sandbox {
     pub fn new(options: cli::Sandbox) -> Self {
-        Self { options, files: Files::new(), needs: filter::Needs::default() }
+        let filters = options.seccomp() != SeccompMode::Off && takes_filters();
+        Self { options, files: Files::new(), needs: filter::Needs::default(), filters }
     }
 
     /// Whether there is to be any.
@@ -55,6 +62,11 @@ impl Sandbox {
         self.add_later_ports();
     }
 
+    /// Sockets, yet to be made, that others may use as well: theirs is another owner or mode.
+    pub fn add_shared_sockets(&mut self) {
+        self.needs.shares = true;
+    }
+
     fn add_allowed(&mut self, allowed: &Allowed) {
         allowed.directories().iter().for_each(|it| self.files.add_allowed(it));
     }
@@ -73,16 +85,15 @@ impl Sandbox {
         if self.options.mode != SandboxMode::Strict || missing.is_empty() {
             return Ok(());
         }
-        let missing = missing.join(", ");
-        Err(format!(
-            "--sandbox strict: this kernel lacks {missing}; use another kernel, or --sandbox auto, which does without"
-        ))
+        Err(refusal(&missing.join(", ")))
     }
 
     fn missing(&self, kernel: Kernel) -> Vec<&'static str> {
         let mut missing = self.files.missing(kernel);
         if !filter::is_known() {
             missing.push("a filter of system calls, which there is for x86_64 and aarch64 only");
+        } else if !self.filters && self.options.seccomp() != SeccompMode::Off {
+            missing.push("seccomp (Linux 3.17 has it)");
         }
         missing
     }
@@ -100,6 +111,9 @@ impl Sandbox {
         self.files.signals = child.is_some();
         self.needs.child = child;
         self.needs.tcp = self.files.tcp != files::Tcp::Connect([].into());
+        self.needs.has_tcp = self.files.has_tcp;
+        self.needs.unix = self.files.unix;
+        self.needs.notify = env::var_os(notify::VARIABLE).is_some_and(|name| !name.is_empty());
         let kernel = Kernel::ask();
         let mut status = Status {
             options: self.options,
@@ -123,16 +137,16 @@ impl Sandbox {
                 (Err(error), _) => status.missing.push(format!("Landlock ({error})")),
             }
         }
-        if filter::is_known()
-            && let Err(error) = filter::enter(self.needs, self.options.seccomp())
-        {
-            status.missing.push(format!("a filter of system calls ({error})"));
+        if filter::is_known() && self.filters {
+            match filter::enter(self.needs, self.options.seccomp()) {
+                Ok(()) => status.filter = Some(self.options.seccomp()),
+                Err(error) => status.missing.push(format!("a filter of system calls ({error})")),
+            }
         }
         let missing = status.missing.join(", ");
         if !missing.is_empty() {
             if self.options.mode == SandboxMode::Strict {
-                let out = "use another kernel, or --sandbox auto, which does without";
-                return Err(format!("--sandbox strict: there is no {missing}; {out}").into());
+                return Err(refusal(&missing).into());
             }
             log::info!("sandbox: this kernel lacks {missing}; going on without");
         }
@@ -144,4 +158,18 @@ impl Sandbox {
         status::set(status);
         Ok(())
     }
+}
+
+fn refusal(missing: &str) -> String {
+    format!(
+        "--sandbox strict: this kernel lacks {missing}; use another kernel, or --sandbox auto, which does without"
+    )
+}
+
+/// Has a thread try one that allows everything. It is gone with the thread, and so is the thread's `no_new_privs`.
+fn takes_filters() -> bool {
+    let code = (libc::BPF_RET | libc::BPF_K) as u16;
+    let allow = [sock_filter { code, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW }];
+    let thread = thread::Builder::new().spawn(move || apply_filter(&allow).is_ok());
+    thread.is_ok_and(|thread| thread.join().unwrap_or(false))
 }

@@ -13,10 +13,15 @@ use crate::cli::{self, SandboxMode, SeccompMode};
 #[derive(Debug, Default)]
 pub struct Status {
     pub options: cli::Sandbox,
+    /// The filter of system calls that was entered, if there was one.
+    pub filter: Option<SeccompMode>,
     /// Version, and what it allows in few words.
     pub landlock: Option<(i32, Vec<String>)>,
     pub missing: Vec<String>,
 }
+
+/// What could not be looked at. To say "off" of it would be a lie.
+const UNKNOWN: &str = "unknown";
 
 static STATUS: OnceLock<Status> = OnceLock::new();
 
@@ -34,29 +39,53 @@ pub fn in_force() -> Value {
     };
     let threads = threads();
     let every = |name: &str, wanted: &str| {
-        !threads.is_empty() && threads.iter().all(|status| field(status, name) == Some(wanted))
+        let threads = threads.as_ref().ok()?;
+        Some(threads.iter().all(|status| field(status, name) == Some(wanted)))
     };
-    // The kernel tells that there is a filter, and not what it does.
-    let seccomp = match (every("Seccomp", "2"), status.options.seccomp()) {
-        (false, _) => "off",
-        (true, SeccompMode::Log) => "log",
-        (true, _) => "kill",
+    // The kernel tells that there is a filter, and neither what it does nor whose it is.
+    let seccomp = match (status.filter, every("Seccomp", "2")) {
+        (None | Some(SeccompMode::Off), _) | (_, Some(false)) => "off",
+        (_, None) => UNKNOWN,
+        (Some(SeccompMode::Log), _) => "log",
+        (Some(SeccompMode::Kill), _) => "kill",
     };
-    let landlock = status.landlock.as_ref().filter(|(_, allowed)| is_confined(allowed));
+    let landlock = match &status.landlock {
+        None => Value::Null,
+        Some((version, allowed)) => match is_confined(allowed) {
+            Ok(true) => json!({ "abi": version, "allows": allowed }),
+            Ok(false) => Value::Null,
+            Err(_) => UNKNOWN.into(),
+        },
+    };
     json!({
         "mode": mode,
-        "no_new_privs": every("NoNewPrivs", "1"),
+        "no_new_privs": every("NoNewPrivs", "1").map_or(UNKNOWN.into(), Value::from),
         "seccomp": seccomp,
-        "landlock": landlock.map(|(version, allowed)| json!({ "abi": version, "allows": allowed })),
+        "landlock": landlock,
         "core_limit": getrlimit(Resource::Core).current,
         "missing": status.missing,
     })
 }
 
-/// `status` of each thread, as far as /proc has them.
-fn threads() -> Vec<String> {
-    let tasks = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
-    tasks.filter_map(|task| fs::read_to_string(task.path().join("status")).ok()).collect()
+/// `status` of each thread.
+///
+/// # Errors
+/// They cannot be read now, for want of a descriptor for instance.
+fn threads() -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for task in fs::read_dir("/proc/self/task")? {
+        match fs::read_to_string(task?.path().join("status")) {
+            Ok(status) => found.push(status),
+            Err(error) if has_ended(&error) => (),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// Whether a thread was listed, and has ended since.
+fn has_ended(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(libc::ESRCH)
 }
 
 fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
@@ -64,8 +93,12 @@ fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// Of Landlock /proc tells nothing. So it is tried: anybody may list the root, but who is kept from it.
-fn is_confined(allowed: &[String]) -> bool {
+fn is_confined(allowed: &[String]) -> io::Result<bool> {
     let may_list = allowed.iter().any(|it| it == "write /" || it == "read /");
-    let listed = fs::read_dir("/").map(drop);
-    may_list || listed.is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
+    match fs::read_dir("/") {
+        _ if may_list => Ok(true),
+        Ok(_) => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(true),
+        Err(error) => Err(error),
+    }
 }

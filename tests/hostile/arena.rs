@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::bodies::{INTX, SCR, TRIGGER_EVENTFD, TRIGGER_NONE};
 use crate::client::command::VERSION;
 use crate::client::{Client, QEMU_CAPABILITIES, count, errno, eventfd, version};
+use crate::clock::{Clock, Loop};
 use crate::managed::{Made, Managed, soon};
 
 /// What the neighbour has in its video memory, and where.
@@ -26,6 +27,8 @@ pub struct Arena {
     /// A serial card.
     pub attacked: Made,
     neighbour: Made,
+    /// The server is to be stopped by signals, which the neighbour must notice.
+    pub is_stopped: bool,
 }
 
 /// Lets the neighbour's client end, however the attack did.
@@ -48,7 +51,7 @@ impl Arena {
     pub fn of(managed: Managed) -> Self {
         let attacked = managed.create(&["mtty-1"]);
         let neighbour = managed.create(&["mbochs-small"]);
-        Self { managed, attacked, neighbour }
+        Self { managed, attacked, neighbour, is_stopped: false }
     }
 
     /// A display.
@@ -123,16 +126,19 @@ impl Arena {
         let (lines, start) = (self.log().len(), Instant::now());
 
         let (over, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let notices_nothing = |neighbour: &mut Client| {
-            assert_eq!(neighbour.read(0, PLACE, TEXT.len() as u32), TEXT);
-            assert_eq!(neighbour.read(IDENTITY.0, IDENTITY.1, 2), identity);
+        let mut clock = Clock::start(Loop::of(self.managed.pid()));
+        let mut notices_nothing = || {
+            clock.times(|| {
+                assert_eq!(neighbour.read(0, PLACE, TEXT.len() as u32), TEXT);
+                assert_eq!(neighbour.read(IDENTITY.0, IDENTITY.1, 2), identity);
+            });
             rounds.fetch_add(1, Ordering::Relaxed);
         };
         thread::scope(|scope| {
             let over = Over(&over);
             scope.spawn(|| {
                 while !over.0.load(Ordering::Relaxed) {
-                    notices_nothing(&mut neighbour);
+                    notices_nothing();
                     thread::sleep(Duration::from_millis(1));
                 }
             });
@@ -141,7 +147,10 @@ impl Arena {
             let before = rounds.load(Ordering::Relaxed);
             soon("it has been all the time", || rounds.load(Ordering::Relaxed) > before + 2);
         });
-        notices_nothing(&mut neighbour);
+        notices_nothing();
+        if !self.is_stopped {
+            clock.is_content();
+        }
         soon("the log tells of it", || {
             let log = self.log();
             log[lines..].iter().any(|line| line.contains(told) && line.contains(who))

@@ -16,6 +16,7 @@ mod limits;
 mod managed;
 
 mod arena;
+mod clock;
 mod descriptors;
 mod messages;
 mod pace;

@@ -1,12 +1,14 @@
 //! A process that may not have what it wants: descriptors, memory.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use rustix::process::Resource;
 use serde_json::json;
 
 use crate::arena::Arena;
 use crate::client::Client;
+use crate::clock::Loop;
 use crate::handing::{answer, connect, edid, refusal, send};
 use crate::limits::{limit, limit_descriptors};
 use crate::managed::soon;
@@ -19,12 +21,27 @@ fn descriptors_have_run_out() {
         limit_descriptors(pid, 3);
         let all: Vec<Client> = (0..12).map(|_| arena.connect()).collect();
         soon("it is told", || arena.log().iter().any(|line| line.contains("Too many open files")));
-        std::thread::sleep(std::time::Duration::from_secs(1));
+        std::thread::sleep(Duration::from_secs(1));
         drop(all);
         limit(pid, Resource::Nofile, None);
     });
     let said = log.iter().filter(|line| line.contains("cannot take a client on")).count();
     assert_eq!(said, 1, "{log:#?}");
+}
+
+/// Who cannot be taken on stays in front of a socket that can be read all the while.
+#[test]
+fn while_descriptors_are_out_nobody_is_busy() {
+    let arena = Arena::start();
+    let pid = arena.managed.pid();
+    limit_descriptors(pid, 3);
+    let all: Vec<Client> = (0..12).map(|_| arena.connect()).collect();
+    soon("it is told", || arena.log().iter().any(|line| line.contains("Too many open files")));
+    let (rested, of) = Loop::of(pid).rests(Duration::from_secs(1));
+    assert!(rested > of / 4, "it has rested for {rested:?} of {of:?}");
+    drop(all);
+    limit(pid, Resource::Nofile, None);
+    arena.use_it();
 }
 
 #[test]

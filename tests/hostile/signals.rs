@@ -16,7 +16,8 @@ use crate::managed::{end, program};
 /// They end the waits of a process that catches them (EINTR), and of any that was stopped.
 #[test]
 fn storms_of_signals_that_mean_nothing_and_of_stops() {
-    let arena = Arena::start();
+    let mut arena = Arena::start();
+    arena.is_stopped = true;
     let log = arena.withstands("is using the device", |arena| {
         let mut client = arena.client();
         let pid = arena.managed.pid();

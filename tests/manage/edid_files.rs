@@ -1,7 +1,7 @@
 //! Files that a manager may not open: `create` and `set` open them and hand them over.
 
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
@@ -202,7 +202,7 @@ fn a_file_that_only_who_asks_may_name_is_the_monitor_and_stays_it() {
     let request = json!({ "verb": "set", "options": { "edid": "" }, "fd": "edid" });
     assert_eq!(ask(&control, &request, &[read.as_fd()])["ok"]["device"], "vfio0");
     assert_eq!(seen(&mut user), edid(3));
-    assert_eq!(read.seek(SeekFrom::Current(0)).unwrap(), 128);
+    assert_eq!(read.stream_position().unwrap(), 128);
     // What becomes of the file is nothing to the device, now or later.
     fs::remove_file(&file).unwrap();
     let mode = json!({ "verb": "create", "uuid": TWO, "type": "mtty-1" });

@@ -1,15 +1,23 @@
 //! System calls that a server does not need end it, and files that it was not given are refused by the kernel: calls are
 //! put into the program's mouth.
 
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::process::Stdio;
+
 use nix::libc::{
     self, EACCES, EFAULT, ENOENT, ENOSYS, SYS_bpf, SYS_clone, SYS_clone3, SYS_execve, SYS_fork,
     SYS_getpid, SYS_io_uring_setup, SYS_ioctl, SYS_kill, SYS_mmap, SYS_mount, SYS_mprotect,
     SYS_openat, SYS_prctl, SYS_prlimit64, SYS_process_vm_readv, SYS_ptrace, SYS_socket,
     SYS_unlinkat, SYS_unshare, SYS_userfaultfd,
 };
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
-use crate::server::Server;
+use crate::managed::program;
+use crate::server::{Server, has_threads};
 use crate::tracee::{Outcome, Tracee};
 
 const KILLED: Outcome = Outcome::Ended(Signal::SIGSYS);
@@ -43,6 +51,29 @@ fn a_call_that_serving_does_not_take_ends_the_program() {
         (SYS_ptrace, [0; 6]),
         (SYS_process_vm_readv, [0; 6]),
         (SYS_kill, [one, 0, 0, 0, 0, 0]),
+        // Past the conditions of those that there are.
+        (libc::SYS_process_vm_writev, [one, 0, 0, 0, 0, 0]),
+        (libc::SYS_tgkill, [one, one, 0, 0, 0, 0]),
+        (libc::SYS_tkill, [one, 0, 0, 0, 0, 0]),
+        (libc::SYS_rt_sigqueueinfo, [one, 0, 0, 0, 0, 0]),
+        (libc::SYS_pidfd_open, [one, 0, 0, 0, 0, 0]),
+        (libc::SYS_pidfd_getfd, [0; 6]),
+        (libc::SYS_pidfd_send_signal, [0; 6]),
+        (libc::SYS_fcntl, [0, libc::F_SETOWN as u64, one, 0, 0, 0]),
+        (libc::SYS_fcntl, [0, libc::F_SETFL as u64, libc::O_ASYNC as u64, 0, 0, 0]),
+        (libc::SYS_sched_setaffinity, [one, 8, 0, 0, 0, 0]),
+        (libc::SYS_inotify_add_watch, [0; 6]),
+        // Files' owners and modes, of which Landlock has no say.
+        (libc::SYS_chmod, [0; 6]),
+        (libc::SYS_chown, [0; 6]),
+        (libc::SYS_lchown, [0; 6]),
+        (libc::SYS_fchmodat, [0; 6]),
+        (libc::SYS_fchownat, [0; 6]),
+        (libc::SYS_fchown, [0; 6]),
+        // And sockets that have a path.
+        (libc::SYS_connect, [0; 6]),
+        (SYS_socket, [libc::AF_UNIX as u64, libc::SOCK_STREAM as u64, 0, 0, 0, 0]),
+        (libc::SYS_socketpair, [libc::AF_UNIX as u64, libc::SOCK_DGRAM as u64, 0, 0, 0, 0]),
         (SYS_socket, [libc::AF_INET as u64, libc::SOCK_STREAM as u64, 0, 0, 0, 0]),
         (SYS_socket, [libc::AF_NETLINK as u64, libc::SOCK_RAW as u64, 0, 0, 0, 0]),
         (SYS_mmap, [0, 4096, RX, ANONYMOUS, u64::MAX, 0]),
@@ -90,10 +121,102 @@ fn sockets_to_hosts_are_for_ports_that_can_have_them() {
     assert!(matches!(outcome(&again, SYS_socket, tcp), Outcome::Returned(3..)));
     // A display has no port.
     assert_eq!(outcome(&["mdpy-vga", "--control-path", "DIR/control"], SYS_socket, tcp), KILLED);
-    // Who looks up names loads libraries; nobody makes code.
+    // Others would get round Landlock, which has the say of TCP alone.
+    for other in [
+        [libc::AF_INET as u64, libc::SOCK_STREAM as u64, libc::IPPROTO_MPTCP as u64, 0, 0, 0],
+        [libc::AF_INET as u64, libc::SOCK_DGRAM as u64, 0, 0, 0, 0],
+        [libc::AF_UNIX as u64, libc::SOCK_STREAM as u64, 0, 0, 0, 0],
+    ] {
+        assert_eq!(outcome(&again, SYS_socket, other), KILLED, "{other:?}");
+    }
+    let in_passing = [0, 0, 0, libc::MSG_FASTOPEN as u64, 0, 0];
+    for port in [again[2], "tcp:127.0.0.1:0"] {
+        let server = ["mtty-2", "--serial0", port];
+        assert_eq!(outcome(&server, libc::SYS_sendto, in_passing), KILLED, "{server:?}");
+    }
+    // Who looks up names loads libraries, and so could make code of a file in memory; not of memory that it writes to.
     let library = outcome(&later, SYS_mmap, [0, 4096, RX, LIBRARY, u64::MAX, 0]);
     assert_eq!(library, error(libc::EBADF));
     assert_eq!(outcome(&later, SYS_mmap, [0, 4096, RX, ANONYMOUS, u64::MAX, 0]), KILLED);
+}
+
+/// The address of a UNIX socket.
+fn unix(name: &[u8]) -> Vec<u8> {
+    [&(libc::AF_UNIX as u16).to_ne_bytes(), name].concat()
+}
+
+#[test]
+fn sockets_of_this_user_are_for_ends_that_connect_again() {
+    let stream = [libc::AF_UNIX as u64, libc::SOCK_STREAM as u64, 0, 0, 0, 0];
+    let again = ["mtty-2", "--serial0", "unix:DIR/peer,server=off,reconnect-ms=60000"];
+    let server = Server::start(&again);
+    let tracee = Tracee::seize(server.child.id());
+    let Outcome::Returned(socket @ 3..) = tracee.call(SYS_socket, stream) else { panic!() };
+    let connect = |address: &[u8]| {
+        let at = tracee.bytes(address);
+        tracee.call(libc::SYS_connect, [socket as u64, at, address.len() as u64, 0, 0, 0])
+    };
+    // Their names are Landlock's business, their paths are nobody's.
+    let name = format!("mdev-user-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let _listener = UnixListener::bind_addr(&address).unwrap();
+    assert_eq!(connect(&unix(format!("\0{name}").as_bytes())), error(libc::EPERM));
+    let path = server.path("peer");
+    let _peer = UnixListener::bind(&path).unwrap();
+    assert_eq!(connect(&unix(path.to_str().unwrap().as_bytes())), Outcome::Returned(0));
+    let datagrams = [libc::AF_UNIX as u64, libc::SOCK_DGRAM as u64, 0, 0, 0, 0];
+    assert_eq!(tracee.call(SYS_socket, datagrams), KILLED);
+}
+
+#[test]
+fn landlock_alone_keeps_from_other_ports_and_processes() {
+    let server = Server::start(&[
+        "mtty-2",
+        "--seccomp",
+        "off",
+        "--serial0",
+        "tcp:127.0.0.1:1,server=off,reconnect-ms=60000",
+    ]);
+    let tracee = Tracee::seize(server.child.id());
+    let one = std::process::id().into();
+    assert_eq!(tracee.call(SYS_kill, [one, 0, 0, 0, 0, 0]), error(libc::EPERM));
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let tcp = [libc::AF_INET as u64, libc::SOCK_STREAM as u64, 0, 0, 0, 0];
+    let connect = |port: u16| {
+        let Outcome::Returned(socket @ 3..) = tracee.call(SYS_socket, tcp) else { panic!() };
+        let family = (libc::AF_INET as u16).to_ne_bytes();
+        let address = [&family[..], &port.to_be_bytes(), &[127, 0, 0, 1], &[0; 8]].concat();
+        tracee.call(libc::SYS_connect, [socket as u64, tracee.bytes(&address), 16, 0, 0, 0])
+    };
+    assert_eq!(connect(listener.local_addr().unwrap().port()), error(EACCES));
+    assert_eq!(connect(1), error(libc::ECONNREFUSED));
+}
+
+#[test]
+fn run_signals_its_command_and_nobody_else() {
+    let one: u64 = std::process::id().into();
+    let set_owner = [0, libc::F_SETOWN as u64, one, 0, 0, 0];
+    for (number, call) in [
+        (SYS_kill, [one, 0, 0, 0, 0, 0]),
+        (libc::SYS_pidfd_open, [one, 0, 0, 0, 0, 0]),
+        (libc::SYS_pidfd_send_signal, [0; 6]),
+        (libc::SYS_fcntl, set_owner),
+    ] {
+        let mut command = program();
+        command.args(["run", "mtty-2", "--", "/bin/sh", "-c", "echo $$; exec sleep 100"]);
+        let mut run = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(run.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let child: u64 = line.trim().parse().unwrap();
+        // The last thread that it makes.
+        has_threads(run.id(), "wait", 1);
+        let tracee = Tracee::seize(run.id());
+        assert_eq!(tracee.call(SYS_kill, [child, 0, 0, 0, 0, 0]), Outcome::Returned(0));
+        let other = tracee.call(number, call);
+        let _ = kill(Pid::from_raw(child as i32), Signal::SIGKILL);
+        let _ = (run.kill(), run.wait());
+        assert_eq!(other, KILLED, "{number} {call:x?}");
+    }
 }
 
 #[test]

@@ -6,6 +6,8 @@ mod calls;
 mod changes;
 #[path = "../common/handing.rs"]
 mod handing;
+#[path = "../common/limits.rs"]
+mod limits;
 #[path = "../common/managed.rs"]
 mod managed;
 mod refusals;

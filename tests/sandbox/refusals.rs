@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::thread;
 
-use nix::libc::{ENOSYS, SYS_landlock_create_ruleset};
+use nix::libc::{ENOSYS, SYS_landlock_create_ruleset, SYS_seccomp};
 use seccompiler::{SeccompAction, SeccompFilter, apply_filter};
 
 use crate::managed::{end, program};
@@ -15,9 +15,14 @@ fn complaint(command: &mut Command, status: i32) -> String {
 }
 
 /// Does `work` where a kernel has no Landlock: what is started there finds none either.
-fn without_landlock<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let filtered = || {
-        let absent = [(SYS_landlock_create_ruleset, Vec::new())].into_iter().collect();
+pub fn without_landlock<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    without(SYS_landlock_create_ruleset, work)
+}
+
+/// The same without this system call.
+fn without<T: Send>(call: i64, work: impl FnOnce() -> T + Send) -> T {
+    let filtered = move || {
+        let absent = [(call, Vec::new())].into_iter().collect();
         let refuse = SeccompAction::Errno(ENOSYS.cast_unsigned());
         let arch = std::env::consts::ARCH.try_into().unwrap();
         let filter = SeccompFilter::new(absent, SeccompAction::Allow, refuse, arch).unwrap();
@@ -61,18 +66,25 @@ fn options_that_are_none_or_contradict_each_other_end_with_2() {
 fn a_strict_one_does_not_start_where_something_is_missing() {
     let directory = tempfile::tempdir().unwrap();
     let place = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    without_landlock(|| {
-        for command in [
-            &["serve", "mtty-1", "--sandbox", "strict", "--socket-path", &place("socket")][..],
-            &["manage", "--sandbox", "strict", "--run-dir", &place("run")],
-            &["run", "mtty-1", "--sandbox", "strict", "--", "touch", &place("started")],
-        ] {
-            let complaint = complaint(program().args(command), 1);
-            let expected = "--sandbox strict: this kernel lacks Landlock (Linux 5.13 has it); \
-                            use another kernel, or --sandbox auto, which does without";
-            assert_eq!(complaint, expected, "{command:?}");
-        }
-    });
+    for (call, lacks) in [
+        (SYS_landlock_create_ruleset, "Landlock (Linux 5.13 has it)"),
+        (SYS_seccomp, "seccomp (Linux 3.17 has it)"),
+    ] {
+        without(call, || {
+            for command in [
+                &["serve", "mtty-1", "--sandbox", "strict", "--socket-path", &place("socket")][..],
+                &["manage", "--sandbox", "strict", "--run-dir", &place("run")],
+                &["run", "mtty-1", "--sandbox", "strict", "--", "touch", &place("started")],
+            ] {
+                let complaint = complaint(program().args(command), 1);
+                let expected = format!(
+                    "--sandbox strict: this kernel lacks {lacks}; \
+                     use another kernel, or --sandbox auto, which does without"
+                );
+                assert_eq!(complaint, expected, "{command:?}");
+            }
+        });
+    }
     assert_eq!(directory.path().read_dir().unwrap().count(), 0, "nothing has been begun");
 }
 
@@ -86,6 +98,17 @@ fn an_auto_one_does_without_what_is_missing_and_says_so_once() {
     assert_eq!(sandbox["missing"], serde_json::json!([missing]), "{sandbox}");
     assert!(sandbox["landlock"].is_null(), "{sandbox}");
     assert_eq!((&sandbox["seccomp"], &sandbox["no_new_privs"]), (&"kill".into(), &true.into()));
+}
+
+#[test]
+fn without_a_filter_the_rest_of_the_sandbox_is_there() {
+    let server =
+        without(SYS_seccomp, || Server::start(&["mtty-1", "--control-path", "DIR/control"]));
+    let sandbox = server.sandbox();
+    assert_eq!(sandbox["missing"], serde_json::json!(["seccomp (Linux 3.17 has it)"]), "{sandbox}");
+    // The filter that this test has put there is none of its own.
+    assert_eq!((&sandbox["seccomp"], &sandbox["no_new_privs"]), (&"off".into(), &true.into()));
+    assert!(sandbox["landlock"].is_object(), "{sandbox}");
 }
 
 #[test]

@@ -2,9 +2,13 @@
 
 use std::path::Path;
 
+use rustix::process::{Pid, Resource, getrlimit};
 use serde_json::{Value, json};
 
+use crate::handing::{answer, connect, send};
+use crate::limits::{limit, limit_descriptors};
 use crate::managed::{Managed, end, program};
+use crate::refusals::without_landlock;
 use crate::server::Server;
 
 fn allows(sandbox: &Value) -> Vec<&str> {
@@ -33,8 +37,38 @@ fn each_mode_is_shown_as_it_is() {
     }
 }
 
+#[test]
+fn a_filter_that_was_there_before_is_not_taken_for_one_of_its_own() {
+    for options in [["--sandbox", "off"], ["--seccomp", "off"]] {
+        let all = [&["mtty-1", "--control-path", "DIR/control"], &options[..]].concat();
+        let sandbox = without_landlock(|| Server::start(&all)).sandbox();
+        assert_eq!(sandbox["seccomp"], "off", "{sandbox}");
+    }
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_unknown_and_not_off() {
+    let server = Server::start(&["mtty-1", "--control-path", "DIR/control"]);
+    let client = connect(&server.path("control"));
+    let info = || {
+        send(&client, b"{\"verb\":\"info\"}\n", &[]);
+        answer(&client)["ok"]["sandbox"].take()
+    };
+    let before = info();
+    assert_eq!((&before["seccomp"], &before["no_new_privs"]), (&json!("kill"), &json!(true)));
+    // From here on it can open nothing.
+    let pid = Pid::from_child(&server.child);
+    limit_descriptors(pid, 0);
+    let sandbox = info();
+    for member in ["seccomp", "no_new_privs", "landlock"] {
+        assert_eq!(sandbox[member], "unknown", "{member}: {sandbox}");
+    }
+    limit(pid, Resource::Nofile, None);
+    assert_eq!(info(), before);
+}
+
 fn core_limit() -> u64 {
-    rustix::process::getrlimit(rustix::process::Resource::Core).current.unwrap_or(u64::MAX)
+    getrlimit(Resource::Core).current.unwrap_or(u64::MAX)
 }
 
 #[test]
@@ -78,6 +112,31 @@ fn a_manager_s_is_shown_beside_its_devices() {
     for path in [managed.directory().to_owned(), managed.run_dir()] {
         let path = path.canonicalize().unwrap();
         assert!(allows.contains(&&*line("write", &path)), "{path:?}: {allows:?}");
+    }
+}
+
+#[test]
+fn a_saved_file_among_others_is_warned_of() {
+    for (variable, what) in [
+        ("HOME", "your home directory"),
+        ("XDG_RUNTIME_DIR", "the run-time directory of your session"),
+        ("TMPDIR", "the directory for temporary files"),
+    ] {
+        let warning = format!("the sandbox leaves all of {what} open");
+        for (file, sandbox, is_warned) in [
+            ("DIR/devices.json", "auto", true),
+            ("DIR/devices.json", "off", false),
+            ("DIR/own/devices.json", "auto", false),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            std::fs::create_dir(directory.path().join("own")).unwrap();
+            let mut command = program();
+            command.env(variable, directory.path());
+            let options = ["--config", file, "--save", "--sandbox", sandbox];
+            let managed = Managed::start_by(command, directory, &options);
+            let log = managed.log();
+            assert_eq!(log.contains(&warning), is_warned, "{variable} {file} {sandbox}: {log}");
+        }
     }
 }
 

@@ -73,8 +73,13 @@ impl Tracee {
 
     /// Lays a path down where it has nothing, and returns the address.
     pub fn path(&self, path: &str) -> u64 {
+        self.bytes(path.as_bytes())
+    }
+
+    /// The same with these bytes, and a NUL.
+    pub fn bytes(&self, bytes: &[u8]) -> u64 {
         let address = ptrace::getregs(self.0).unwrap().rsp - 8192;
-        let bytes = [path.as_bytes(), &[0; 8]].concat();
+        let bytes = [bytes, &[0; 8]].concat();
         for (at, word) in (0u64..).step_by(8).zip(bytes.chunks_exact(8)) {
             let word = i64::from_le_bytes(word.try_into().unwrap());
             ptrace::write(self.0, (address + at) as ptrace::AddressType, word).unwrap();

@@ -83,8 +83,8 @@ enum Task {
         of: Option<bench::Of>,
         /// How often each takes its turn [default: 41 for wire, 21 for latency, 11 for serial, 101 for display, 3 for devices,
         /// 21 for neighbours, 7 for boot, 51 for floor]
-        #[arg(long)]
-        rounds: Option<usize>,
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+        rounds: Option<u16>,
     },
     /// Runs for long what the test command runs for a moment
     #[command(subcommand)]
@@ -100,7 +100,7 @@ fn main() -> ExitCode {
         Task::Sanitize { with } => sanitize::run(with),
         Task::Test => test::run(),
         Task::Deb => deb::run(),
-        Task::Bench { of, rounds } => bench::run(of, rounds),
+        Task::Bench { of, rounds } => bench::run(of, rounds.map(usize::from)),
         Task::Soak(of) => soak::run(of),
     });
     match outcome {

@@ -1,5 +1,6 @@
 //! `cargo xtask test`: every check that a change must pass.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -13,10 +14,15 @@ use crate::report::{Result, heading};
 /// A title and what is run.
 type Step = (&'static str, fn() -> Result);
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     ("rustfmt and clippy are there", components),
     ("formatting", || succeed(&mut cargo("fmt --all --check"))),
     ("lints", || succeed(&mut cargo("clippy --workspace --all-targets --locked -- -D warnings"))),
+    ("the fuzz targets, which have a lock file of their own", || {
+        // Checked, not linked: it takes no libFuzzer, and so no C++ compiler.
+        let check = "check --manifest-path fuzz/Cargo.toml --locked";
+        succeed(cargo(check).env("CUSTOM_LIBFUZZER_PATH", "/nowhere/libfuzzer.a"))
+    }),
     ("QEMU, a kernel, its drivers and a busybox for the guests", tools),
     ("tests, guests included", || {
         succeed(&mut cargo(
@@ -83,5 +89,21 @@ fn tools() -> Result {
             println!("NOT TESTED HERE: what needs {program}, units and sockets; install systemd");
         }
     }
+    if !mounts()? {
+        println!(
+            "NOT TESTED HERE: files where there is no room left (tests/hostile/room.rs); run as root, or where \
+             users may have namespaces of their own (unshare --mount --map-root-user)"
+        );
+    }
     Ok(())
+}
+
+/// Whether those tests can mount a small file system, as they do.
+fn mounts() -> Result<bool> {
+    let root = std::fs::metadata("/proc/self")?.uid() == 0;
+    let user: &[&str] = if root { &[] } else { &["--map-root-user"] };
+    let mount = ["--", "mount", "-t", "tmpfs", "none"];
+    let place = std::env::temp_dir();
+    let unshare = Command::new("unshare").arg("--mount").args(user).args(mount).arg(place).output();
+    Ok(unshare.is_ok_and(|output| output.status.success()))
 }

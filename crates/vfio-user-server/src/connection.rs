@@ -1,6 +1,7 @@
 //! One client's socket: whole messages out of the stream, answers into it, never waiting.
 
 mod answering;
+mod special;
 
 use std::fmt;
 use std::io;
@@ -12,7 +13,7 @@ use rustix::net::{Shutdown, shutdown};
 use vfio_device::Device;
 
 use crate::conduct::Conduct;
-use crate::fault::{Effect, Faults};
+use crate::fault::Faults;
 use crate::refusal::Refusal;
 use crate::scratch::Scratch;
 use crate::session::{MAX_MESSAGE, Session};
@@ -193,11 +194,10 @@ impl Connection {
             Rest::Until(_) | Rest::ForEver => return Flow::Rests,
         };
         self.rest = Rest::No;
-        let result = self.try_attend(device, scratch, &mut watch, rested);
-        scratch.discard();
-        match result {
+        match self.try_attend(device, scratch, &mut watch, rested) {
             Ok(flow) => flow,
             Err(error) => {
+                scratch.discard();
                 log::debug!("{}: {}: connection lost: {error}", device.object(), self.label);
                 Flow::Ends
             }
@@ -301,80 +301,40 @@ impl Connection {
         fds_lost: bool,
         watch: &mut Watch<'_>,
     ) -> io::Result<Flow> {
-        let mut fresh_lost = fds_lost;
-        let mut flow = Flow::Goes { blocked: false };
         let with_fds = !scratch.fds.is_empty() || fds_lost || !self.held.is_nothing();
-        // Stays as it is: descriptors come with reads, and faults between turns.
-        let is_special = with_fds || self.failed || watch.faults.is_some();
-        while flow == (Flow::Goes { blocked: false }) && self.start != self.end {
-            let waiting = self.inbox.get(self.start..self.end).unwrap_or_default();
-            let Some((header, _)) = Header::decode(waiting) else { break };
-            if let Err(refusal) = check_size(header.msg_size) {
-                flow = self.answer(device, header, Err(refusal), None, scratch, watch)?;
-                break;
-            }
-            let size = header.msg_size as usize;
-            let Some(message) = waiting.get(..size) else { break };
-            let body = message.get(Header::SIZE..).unwrap_or_default();
-            let out = scratch.answer.get_mut(Header::SIZE..).unwrap_or_default();
-            watch.stats.count(header.command);
-            if is_special {
-                flow = self.handle_specially(device, header, scratch, &mut fresh_lost, watch)?;
-                continue;
-            }
-            let result = self.session.handle(device, &header, body, &mut scratch.none, out);
-            self.start += size;
-            self.handled += 1;
-            flow = match result {
-                Ok(answer) => self.reply(device, &header, answer, scratch, watch.stats)?,
-                Err(_) => self.answer(device, header, result, None, scratch, watch)?,
-            };
-        }
-        if is_special && (!scratch.fds.is_empty() || fresh_lost) {
-            // What is left over waits with what is left. A stranger has no use for descriptors, and with a dozen others
-            // could use up what this process may hold.
-            if !self.is_open() {
-                fresh_lost |= !scratch.fds.is_empty();
-                scratch.fds.clear();
-            }
-            self.held.keep(&mut scratch.fds, fresh_lost, self.end);
-        }
+        let flow = if with_fds || self.failed || watch.faults.is_some() {
+            self.handle_special(device, scratch, fds_lost, watch)?
+        } else {
+            self.handle_ordinary(device, scratch, watch)?
+        };
         self.make_room();
         Ok(flow)
     }
 
-    /// Handles the message at the front of the inbox, which is complete, where there is more to it than its bytes.
-    #[cold]
-    fn handle_specially(
+    /// Handles messages to which there is no more than their bytes.
+    fn handle_ordinary(
         &mut self,
         device: &mut Device,
-        header: Header,
         scratch: &mut Scratch,
-        fresh_lost: &mut bool,
         watch: &mut Watch<'_>,
     ) -> io::Result<Flow> {
-        let end = self.start + header.msg_size as usize;
-        let body = self.inbox.get(self.start + Header::SIZE..end).unwrap_or_default();
-        if self.end == end && (!scratch.fds.is_empty() || *fresh_lost) {
-            self.held.keep(&mut scratch.fds, std::mem::take(fresh_lost), end);
-        }
-        let (fds, lost) = self.held.belonging_to(end).unwrap_or((&mut scratch.none, false));
-        let faults = watch.faults.as_deref_mut();
-        let effect = faults.and_then(|faults| faults.message(&self.label, &header, body));
-        let out = scratch.answer.get_mut(Header::SIZE..).unwrap_or_default();
-        let result = match effect {
-            Some(Effect::Disconnect) => return Ok(Flow::Ends),
-            Some(Effect::Error(errno)) => Err(Refusal::Injected { errno }),
-            _ if lost => Err(Refusal::DescriptorsLost),
-            _ if self.failed => Err(Refusal::DeviceFailed),
-            _ => self.session.handle(device, &header, body, fds, out),
-        };
-        fds.clear();
-        self.start = end;
-        self.handled += 1;
-        let flow = self.answer(device, header, result, effect, scratch, watch)?;
-        if watch.faults.is_some() {
-            device.repeat_stuck_irqs();
+        let mut flow = Flow::Goes { blocked: false };
+        while flow == (Flow::Goes { blocked: false })
+            && let Some((header, body)) = first_message(&self.inbox, self.start, self.end)
+        {
+            let result = body.and_then(|body| {
+                watch.stats.count(header.command);
+                let out = scratch.answer.get_mut(Header::SIZE..).unwrap_or_default();
+                let result = self.session.handle(device, &header, body, &mut scratch.none, out);
+                // Not before: what a device panics at is answered by `fail`.
+                self.start += Header::SIZE + body.len();
+                self.handled += 1;
+                result
+            });
+            flow = match result {
+                Ok(answer) => self.reply(device, &header, answer, scratch, watch.stats)?,
+                Err(_) => self.answer(device, header, result, None, scratch, watch)?,
+            };
         }
         Ok(flow)
     }
@@ -412,12 +372,20 @@ impl Connection {
     }
 }
 
-/// Whether a message can have this size; if not, where the next one begins is unknown or not waited for.
-fn check_size(size: u32) -> Result<(), Refusal> {
-    let limit = MAX_MESSAGE as u32;
-    match size {
-        0..16 => Err(Refusal::ShortMessage { size }),
-        _ if size > limit => Err(Refusal::LongMessage { size, limit }),
-        _ => Ok(()),
+/// The message at the front of what has come in, once it is complete: its header, and its body. Of one that can have no
+/// such size the body is a refusal: where the next one begins is unknown or not waited for.
+#[inline]
+fn first_message(
+    inbox: &[u8],
+    start: usize,
+    end: usize,
+) -> Option<(Header, Result<&[u8], Refusal>)> {
+    let waiting = inbox.get(start..end)?;
+    let (header, rest) = Header::decode(waiting)?;
+    let (size, limit) = (header.msg_size, MAX_MESSAGE as u32);
+    match (size as usize).checked_sub(Header::SIZE) {
+        None => Some((header, Err(Refusal::ShortMessage { size }))),
+        Some(_) if size > limit => Some((header, Err(Refusal::LongMessage { size, limit }))),
+        Some(body) => Some((header, Ok(rest.get(..body)?))),
     }
 }

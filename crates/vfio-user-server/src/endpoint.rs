@@ -74,7 +74,7 @@ pub struct Endpoint {
     /// It has rested at least once since a client was last taken on.
     starved: bool,
     clients: Vec<Client>,
-    /// When one of them is due, whatever it does.
+    /// When one of them is due, whatever it does, or the listener has rested.
     clients_due: Option<Instant>,
     /// That is as it was: a calm client has been attended to since, and is calm.
     is_quiet: bool,
@@ -369,10 +369,9 @@ impl Endpoint {
     #[inline]
     pub(crate) fn deadline(&mut self) -> Option<Instant> {
         if !std::mem::take(&mut self.is_quiet) {
-            self.clients_due = self.clients_deadline();
+            self.clients_due = earlier(self.rests, self.clients_deadline());
         }
-        let timers = earlier(self.device.next_timer(), self.rests);
-        earlier(timers, self.clients_due)
+        earlier(self.device.next_timer(), self.clients_due)
     }
 
     /// When a client has been silent for too long, keeps others waiting for its rest, or has rested.

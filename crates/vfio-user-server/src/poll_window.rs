@@ -35,7 +35,7 @@ enum Silence {
     Long,
     /// Nothing yet.
     Begins,
-    /// The time since `start`, up to `seen` at least.
+    /// The time since `start`, up to `seen` at least, when the last poll was in vain.
     Lasts { start: Instant, seen: Instant },
 }
 
@@ -102,22 +102,19 @@ impl PollWindow {
 
     /// A poll was in vain, and the core is about to be given to others. Returns the time.
     pub(crate) fn before_yield(&mut self) -> Instant {
-        if let Silence::Lasts { seen, .. } = self.silence {
-            return seen;
-        }
         let now = Instant::now();
-        self.silence = Silence::Lasts { start: now, seen: now };
+        self.silence = match self.silence {
+            Silence::Lasts { start, .. } => Silence::Lasts { start, seen: now },
+            Silence::Begins | Silence::Long => Silence::Lasts { start: now, seen: now },
+        };
         now
     }
 
-    /// The core is back, which was given away at `before` or a poll later.
+    /// The core is back, which was given away at `before`.
     pub(crate) fn after_yield(&mut self, before: Instant) {
         let now = Instant::now();
         if now.duration_since(before) > CROWDED {
             self.crowded(now);
-        }
-        if let Silence::Lasts { seen, .. } = &mut self.silence {
-            *seen = now;
         }
     }
 
@@ -245,6 +242,41 @@ mod tests {
         let lengths = [(); 8].map(|()| closed(&mut window, soon));
         assert_eq!(lengths, [2, 4, 8, 16, 32, 64, 128, 128]);
         assert_eq!(closed(&mut window, US(128_000)), 2);
+    }
+
+    #[test]
+    fn a_long_yield_closes_it_and_what_the_loop_does_itself_does_not() {
+        let mut window = PollWindow::new(Duration::from_secs(60));
+        window.missed(US(1));
+        window.attended(true);
+        for _ in 0..2 {
+            assert!(window.polls());
+            let before = window.before_yield();
+            window.after_yield(before);
+            // A timer, or another device's client.
+            let own_work = Instant::now();
+            while own_work.elapsed() < 2 * CROWDED {}
+        }
+        assert!(window.polls());
+        let before = window.before_yield() - 2 * CROWDED;
+        window.after_yield(before);
+        assert!(!window.polls());
+    }
+
+    #[test]
+    fn it_closes_when_it_has_been_open_for_long_enough() {
+        let mut window = PollWindow::new(US(2000));
+        window.missed(US(1));
+        window.attended(true);
+        let mut polls = 0;
+        while window.polls() {
+            let before = window.before_yield();
+            window.after_yield(before);
+            polls += 1;
+        }
+        assert!(polls > 1, "{polls}");
+        window.woken();
+        assert!(window.window < US(2000));
     }
 
     #[test]

@@ -113,7 +113,6 @@ impl Session {
     ///
     /// # Errors
     /// The [`Refusal`] to answer; nothing has been done then.
-    #[inline(always)]
     pub fn handle(
         &mut self,
         device: &mut Device,

@@ -8,11 +8,17 @@ use super::input::Input;
 
 const MMIO: u32 = 2;
 
-/// The bytes as a blob, as they are and with a form that is right; and the first of them as a mode that one is made for.
+/// The bytes as a blob, as they are, with a form that is right, and with one byte of that changed; and the first of them
+/// as a mode that one is made for.
 pub fn edid(data: &[u8]) {
     blob(data);
-    blob(&mended(data));
+    let mut mended = mended(data);
+    blob(&mended);
     mode(&mut Input(data));
+    let mut input = Input(data);
+    let (at, value) = (usize::from(input.half()) % mended.len(), input.byte());
+    mended[at] ^= value;
+    blob(&mended);
 }
 
 /// Whole blocks of it, with header, number of extensions and checksums.

@@ -9,8 +9,12 @@ pub fn describe(sandbox: &Value) -> Option<String> {
     sandbox.as_object()?;
     let mut out = format!("sandbox {}\n", word(&sandbox["mode"]));
     let mut line = |name: &str, text: String| out += &format!("  {name:<10} {text}\n");
-    let yes = |is_so: bool| if is_so { "yes" } else { "no" }.to_owned();
-    line("privileges", format!("no_new_privs {}", yes(sandbox["no_new_privs"] == true)));
+    let no_new_privs = match &sandbox["no_new_privs"] {
+        Value::Bool(true) => "yes".into(),
+        Value::Bool(false) => "no".into(),
+        other => word(other),
+    };
+    line("privileges", format!("no_new_privs {no_new_privs}"));
     line("calls", format!("seccomp {}", word(&sandbox["seccomp"])));
     let landlock = &sandbox["landlock"];
     match landlock["allows"].as_array() {
@@ -21,7 +25,8 @@ pub fn describe(sandbox: &Value) -> Option<String> {
                 format!("Landlock ABI {}: {}", word(&landlock["abi"]), allows.join(", ")),
             );
         }
-        None => line("files", "no Landlock".into()),
+        None if landlock.is_null() => line("files", "no Landlock".into()),
+        None => line("files", format!("Landlock {}", word(landlock))),
     }
     let core = &sandbox["core_limit"];
     line("core files", if core.is_null() { "no limit".into() } else { word(core) });

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixListener;
+use std::sync::Mutex;
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 
@@ -177,8 +178,9 @@ fn what_an_earlier_manager_left_goes_and_nothing_else() {
     fs::write(outside.join("file"), "mine").unwrap();
     symlink(&outside, root.join("devices/link")).unwrap();
     // It is killed: nothing is dropped but its lock.
+    static KILLED: Mutex<Option<Tree>> = Mutex::new(None);
     flock(&first.lock.file, FlockOperation::Unlock).unwrap();
-    mem::forget(first);
+    *KILLED.lock().unwrap() = Some(first);
 
     let second = Tree::open(root, None).unwrap();
     let there: Vec<_> = listing(root).into_keys().collect();

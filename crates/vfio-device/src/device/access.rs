@@ -14,7 +14,7 @@ impl Device {
     ///
     /// # Errors
     /// `EINVAL` for a region that does not exist or is write-only, or bytes that do not all lie in it.
-    #[inline]
+    #[inline(always)]
     pub fn region_read(&mut self, region: u32, offset: u64, data: &mut [u8]) -> Result<(), Errno> {
         let ops = self.ops.as_mut().ok_or(Errno::NODEV)?;
         let it = self.cx.regions.get(region as usize).ok_or(Errno::INVAL)?;

@@ -171,11 +171,16 @@ impl User {
         self.number(&allocations())
     }
 
-    /// How often the server receives something while all is sent that has no answer.
-    pub fn receives(&mut self) -> Result<u64> {
+    /// How often the server receives something while all is sent that has no answer: one by one, or all of it at once.
+    pub fn receives(&mut self, at_once: bool) -> Result<u64> {
         let before = self.number(&receives())?;
-        for message in self.exchange.messages.iter().rev().skip(1) {
-            self.send(message, false)?;
+        let messages = self.exchange.messages.split_last().map_or(&[][..], |(_, rest)| rest);
+        if at_once {
+            self.send(&messages.concat(), false)?;
+        } else {
+            for message in messages {
+                self.send(message, false)?;
+            }
         }
         Ok(self.number(&receives())? - before)
     }
