@@ -101,11 +101,20 @@ fn an_access_allocates_nothing_with_and_without_polling() {
 }
 
 #[test]
+fn where_ptrace_is_refused_a_count_says_so() {
+    // Nobody can trace the own process.
+    let refused = system_calls(rustix::process::getpid(), || panic!("nothing is counted"));
+    let error = refused.unwrap_err();
+    assert!(error.starts_with("ptrace of the server: EPERM"), "{error}");
+    assert!(error.contains("CAP_SYS_PTRACE"), "{error}");
+}
+
+#[test]
 fn an_access_is_one_recvmsg_one_sendto_and_at_most_one_epoll_wait() {
     let program = Program::serve_with("mtty-2", &["--poll-us", "0"]);
     let mut client = Client::negotiated(&program.path());
     use_registers(&mut client, 100);
-    let mut counts = system_calls(program.pid(), || use_registers(&mut client, ACCESSES));
+    let mut counts = system_calls(program.pid(), || use_registers(&mut client, ACCESSES)).unwrap();
     let waits = take_waits(&mut counts);
     assert_eq!(counts, BTreeMap::from([(SYS_recvmsg, ACCESSES), (SYS_sendto, ACCESSES)]));
     // One for each, and the one that was interrupted to begin.
@@ -117,7 +126,7 @@ fn polling_adds_no_recvmsg_and_no_sendto() {
     let program = Program::serve_with("mtty-2", &["--poll-us", "50"]);
     let mut client = Client::negotiated(&program.path());
     use_registers(&mut client, 100);
-    let mut counts = system_calls(program.pid(), || use_registers(&mut client, ACCESSES));
+    let mut counts = system_calls(program.pid(), || use_registers(&mut client, ACCESSES)).unwrap();
     take_waits(&mut counts);
     // Between two polls.
     counts.remove(&SYS_sched_yield);
@@ -147,7 +156,7 @@ fn a_screenshot_costs_the_loop_a_wake_up_for_each_question_and_nothing_else() {
     const SCREENSHOTS: u64 = 20;
     let directory = tempfile::tempdir().unwrap();
     let (program, control) = display(&directory);
-    let mut counts = system_calls(program.pid(), || screenshots(&control, SCREENSHOTS));
+    let mut counts = system_calls(program.pid(), || screenshots(&control, SCREENSHOTS)).unwrap();
     take_waits(&mut counts);
     // The answer wakes who asked. One that waited for them would wait at each question.
     let locks = counts.remove(&FUTEX_WAIT).unwrap_or_default();
@@ -199,7 +208,8 @@ fn posted_writes_that_come_together_are_received_together() {
     let mut counts = system_calls(program.pid(), || {
         client.send_raw(&burst.concat());
         assert_eq!(client.receive().unwrap().ok().body[16..], [0x5a]);
-    });
+    })
+    .unwrap();
     take_waits(&mut counts);
     let received = counts.remove(&SYS_recvmsg).unwrap();
     assert!(received <= WRITES / 100, "{received} recvmsg for {WRITES} messages");

@@ -22,14 +22,25 @@ use nix::unistd::Pid;
 /// In the place of the number of `futex`, where it can wait.
 pub const FUTEX_WAIT: i64 = -1;
 
-/// System calls that a server's loop enters while `work` runs in another thread, by number.
+/// Attaches to a process, which goes on. An error says what may forbid that, and what to do.
+pub fn seize(pid: Pid, options: ptrace::Options) -> Result<(), String> {
+    ptrace::seize(pid, options).map_err(|error| {
+        format!(
+            "ptrace of the server: {error}; a container, a tracer of this process or kernel.yama.ptrace_scope may forbid \
+             it: run this outside of them, or where CAP_SYS_PTRACE is given (docker run --cap-add SYS_PTRACE)"
+        )
+    })
+}
+
+/// System calls that a server's loop enters while `work` runs in another thread, by number. An error if there may be no
+/// tracing.
 pub fn system_calls(
     server: rustix::process::Pid,
     work: impl FnOnce() + Send,
-) -> BTreeMap<i64, u64> {
+) -> Result<BTreeMap<i64, u64>, String> {
     let pid = Pid::from_raw(server.as_raw_nonzero().get());
     // The first thread of the program is the one that serves.
-    ptrace::seize(pid, ptrace::Options::PTRACE_O_TRACESYSGOOD).unwrap();
+    seize(pid, ptrace::Options::PTRACE_O_TRACESYSGOOD)?;
     ptrace::interrupt(pid).unwrap();
     let mut counts = BTreeMap::new();
     let mut entered = false;
@@ -76,7 +87,7 @@ pub fn system_calls(
     ptrace::interrupt(pid).unwrap();
     waitpid(pid, None).unwrap();
     ptrace::detach(pid, None).unwrap();
-    counts
+    Ok(counts)
 }
 
 /// Takes the waits out of the counts: how many.

@@ -28,22 +28,25 @@ const PORTS: &str = "for device in /sys/bus/pci/devices/*; do
 done";
 
 /// Compiles the server with this machine's compiler.
-fn compile(directory: &Path) -> Result<PathBuf> {
+fn compile(compiler: &str, directory: &Path) -> Result<PathBuf> {
     let (source, program) = (directory.join("floor.c"), directory.join("floor"));
     fs::write(&source, SOURCE)?;
-    let mut cc = Command::new("cc");
+    let mut cc = Command::new(compiler);
     cc.args(["-O2", "-Wall", "-Wextra", "-Werror", "-o"]).arg(&program).arg(&source);
     show(&cc);
-    let status = cc.status().map_err(|error| format!("cc: {error}"))?;
-    if status.success() { Ok(program) } else { Err(format!("cc: {status}").into()) }
+    let status = cc.status().map_err(|error| {
+        format!("{compiler}: {error}; a C compiler is needed, as gcc is: install one, so that there is a `cc`")
+    })?;
+    if status.success() { Ok(program) } else { Err(format!("{compiler}: {status}").into()) }
 }
 
 /// Prints the table.
 pub fn run(rounds: usize, summary: &mut Summary) -> Result {
-    heading("Building mdev-user, the server in C, and the program that measures in the guest");
-    let program = build_program()?;
+    heading("Building the server in C, mdev-user, and the program that measures in the guest");
     let directory = tempfile::tempdir()?;
-    let floor = compile(directory.path())?;
+    // First, as it may not be there, and the rest takes minutes.
+    let floor = compile("cc", directory.path())?;
+    let program = build_program()?;
     let probe = guest_kit::program(PROBE)?;
     let tools = Tools::prepare()?;
 
@@ -122,4 +125,16 @@ fn print(times: &[Vec<f64>; 4], summary: &mut Summary) -> Result {
         thread::available_parallelism()?
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_compiler_that_is_not_there_is_named_with_one_that_would_do() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = compile("/nowhere/cc", directory.path()).unwrap_err().to_string();
+        assert!(error.starts_with("/nowhere/cc: ") && error.contains("gcc"), "{error}");
+    }
 }

@@ -2,7 +2,7 @@
 //! writes it takes at once.
 
 #[path = "../../../../tests/common/system_calls.rs"]
-mod system_calls;
+pub mod system_calls;
 
 use std::path::Path;
 use std::thread;
@@ -81,7 +81,7 @@ fn count(program: &Path, peer: &Peer, at: usize) -> Result<Counts> {
     let mut calls = system_calls(peer.server.pid(), || {
         outcome = (0..ACCESSES)
             .try_for_each(|_| user.once().map(drop).map_err(|error| error.to_string()));
-    });
+    })?;
     outcome?;
     let waits = take_waits(&mut calls);
     calls.remove(&nix::libc::SYS_sched_yield);

@@ -13,6 +13,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::counts::system_calls::seize;
 use super::message::Exchange;
 use super::{PEERS, POLLING, Peer};
 use crate::bench::median;
@@ -50,7 +51,7 @@ pub fn of_a_read(program: &Path, at: usize) -> Result<f64> {
 
 /// Counts the instructions of the first thread of a process while `work` is done in another thread of this one.
 fn steps(pid: Pid, work: impl FnOnce(&AtomicU64) + Send) -> Result {
-    ptrace::seize(pid, ptrace::Options::empty())?;
+    seize(pid, ptrace::Options::empty())?;
     ptrace::interrupt(pid)?;
     waitpid(pid, None)?;
     let (count, done) = (AtomicU64::new(0), AtomicBool::new(false));
