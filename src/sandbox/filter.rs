@@ -383,5 +383,6 @@ pub fn enter(needs: Needs, mode: SeccompMode) -> Result<(), String> {
     })
 }
 
-#[cfg(all(test, target_arch = "x86_64"))]
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
 mod tests;
