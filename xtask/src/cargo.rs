@@ -33,9 +33,14 @@ pub fn build_program() -> Result<PathBuf> {
 
 /// Builds the program of a package, which has its name; where it is.
 pub fn build(name: &str) -> Result<PathBuf> {
+    build_one(name, name)
+}
+
+/// Builds a program of a package; where it is.
+pub fn build_one(package: &str, name: &str) -> Result<PathBuf> {
     // Its place depends on cargo's settings; cargo says it.
     let output = cargo("build --release --locked")
-        .args(["--package", name, "--bin", name])
+        .args(["--package", package, "--bin", name])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()?;

@@ -14,6 +14,7 @@ use super::{PEERS, POLLING, Peer, SLEEPING, instructions};
 use crate::bench::machine::Cpus;
 use crate::bench::median;
 use crate::bench::summary::{Bound, Summary};
+use crate::cargo::build_one;
 use crate::report::{Result, heading};
 
 /// Accesses that are counted together.
@@ -35,18 +36,20 @@ struct Counts {
 /// Prints the tables.
 pub fn run(program: &Path, cpus: Cpus, summary: &mut Summary) -> Result {
     let peers = Peer::start_all(program, cpus)?;
+    // Receives are counted in servers of their own, which are slower by it.
+    let counting = Peer::start_all(&build_one("bench-peers", "bench-peers-counting")?, cpus)?;
     heading("A register read, counted");
     println!(
         "{:<20} {:>12} {:>8} {:>12} {:>18} {:>26}",
         "", "system calls", "waits", "allocations", "user instructions", "posted writes a receive"
     );
-    for (at, peer) in peers.iter().enumerate() {
+    for (at, (peer, counting)) in peers.iter().zip(&counting).enumerate() {
         // The control of the times is none of the counts.
         if at == 1 {
             continue;
         }
         let counts = count(program, peer, at)?;
-        let posted = |at_once| cpus.measure(|| posted(peer, at_once));
+        let posted = |at_once| cpus.measure(|| posted(counting, at_once));
         let posted = if peer.is_echo { None } else { Some((posted(true)?, posted(false)?)) };
         let dash = || "-".to_owned();
         println!(

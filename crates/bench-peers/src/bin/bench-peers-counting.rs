@@ -1,23 +1,23 @@
-//! How often this program calls `recvmsg`: whoever counts from outside makes a server slower, and a slower one finds more
-//! each time.
+//! The same servers in a program that counts its calls of `recvmsg`: whoever counts from outside makes a server slower, and
+//! a slower one finds more each time.
 
 // UNSAFETY: the C library's functions are replaced by others that pass on what they are given.
 #![expect(unsafe_code, reason = "the C library's functions, in their place")]
 
+use std::error::Error;
 use std::mem;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bench_peers::RECEIVED;
 use libc::{RTLD_NEXT, SYS_recvmsg, c_int, c_long, dlsym, msghdr, ssize_t};
 
-static RECEIVES: AtomicU64 = AtomicU64::new(0);
 /// Where the C library's own `syscall` is.
 static SYSCALL: AtomicUsize = AtomicUsize::new(0);
 
 type Syscall = unsafe extern "C" fn(c_long, usize, usize, usize, usize, usize, usize) -> c_long;
 
-/// How often it was called so far.
-pub fn receives() -> u64 {
-    RECEIVES.load(Ordering::Relaxed)
+fn main() -> Result<(), Box<dyn Error>> {
+    bench_peers::main()
 }
 
 /// # Safety
@@ -41,7 +41,7 @@ pub unsafe extern "C" fn syscall(
     f: usize,
 ) -> c_long {
     if number == SYS_recvmsg {
-        RECEIVES.fetch_add(1, Ordering::Relaxed);
+        RECEIVED.fetch_add(1, Ordering::Relaxed);
     }
     let mut own = SYSCALL.load(Ordering::Relaxed);
     if own == 0 {
