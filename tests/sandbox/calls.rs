@@ -140,9 +140,15 @@ fn sockets_to_hosts_are_for_ports_that_can_have_them() {
     assert_eq!(outcome(&later, SYS_mmap, [0, 4096, RX, ANONYMOUS, u64::MAX, 0]), KILLED);
 }
 
+/// What every socket address begins with.
+#[expect(clippy::host_endian_bytes, reason = "the kernel has the family in host order")]
+fn family(family: libc::c_int) -> [u8; 2] {
+    (family as u16).to_ne_bytes()
+}
+
 /// The address of a UNIX socket.
 fn unix(name: &[u8]) -> Vec<u8> {
-    [&(libc::AF_UNIX as u16).to_ne_bytes(), name].concat()
+    [&family(libc::AF_UNIX), name].concat()
 }
 
 #[test]
@@ -184,8 +190,8 @@ fn landlock_alone_keeps_from_other_ports_and_processes() {
     let tcp = [libc::AF_INET as u64, libc::SOCK_STREAM as u64, 0, 0, 0, 0];
     let connect = |port: u16| {
         let Outcome::Returned(socket @ 3..) = tracee.call(SYS_socket, tcp) else { panic!() };
-        let family = (libc::AF_INET as u16).to_ne_bytes();
-        let address = [&family[..], &port.to_be_bytes(), &[127, 0, 0, 1], &[0; 8]].concat();
+        let address =
+            [&family(libc::AF_INET)[..], &port.to_be_bytes(), &[127, 0, 0, 1], &[0; 8]].concat();
         tracee.call(libc::SYS_connect, [socket as u64, tracee.bytes(&address), 16, 0, 0, 0])
     };
     assert_eq!(connect(listener.local_addr().unwrap().port()), error(EACCES));
