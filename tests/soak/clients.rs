@@ -18,8 +18,8 @@ use crate::random::Random;
 use crate::stage::Turn;
 use crate::vfio::{self, Client, command, errno, eventfd, version, words};
 
-const BAR0: u32 = 0;
-const CONFIG: u32 = 7;
+pub const BAR0: u32 = 0;
+pub const CONFIG: u32 = 7;
 /// Interrupts of a manager's device by which its client is asked to go.
 const REQ: u32 = 4;
 /// Of SET_IRQS: eventfds that are signalled.

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::clients::arrive;
+use crate::clients::{BAR0, arrive};
 use crate::managed::{Launched, Made, end, program, soon};
 use crate::stage::Turn;
 use crate::vfio::{self, command};
 
-const BAR0: u32 = 0;
 /// Line status of a 16550A: a byte has come.
 const DATA_READY: u8 = 0x01;
 

@@ -5,12 +5,11 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use crate::clients::{KINDS, arrive, junk, stream};
+use crate::clients::{CONFIG, KINDS, arrive, junk, stream};
 use crate::managed::Made;
 use crate::stage::Turn;
 use crate::vfio::{self, Client, NO_REPLY, command};
 
-const CONFIG: u32 = 7;
 /// In a burst.
 const MANY: usize = 2000;
 

@@ -1,8 +1,8 @@
 //! An hour of one manager: guests, plugs, clients, enemies, commands and pictures at once, by a seeded plan.
 //!
 //! Not a test that every change has to pass: `cargo xtask soak manager` runs it. In phases, each of which ends with all
-//! devices removed: what the manager has then is compared from phase to phase, and what it has meanwhile is sampled. Each
-//! actor is a thread that does one thing after another, drawn from the seed, and has devices of its own; what goes wrong
+//! devices removed but one, whose client stays: what the manager has then is compared from phase to phase, and what it has
+//! meanwhile is sampled. Each actor is a thread that does one thing after another, drawn from the seed, and has devices of its own; what goes wrong
 //! with one is counted, and all go on.
 #![cfg(test)]
 
@@ -18,6 +18,7 @@ mod managed;
 mod picture;
 #[path = "../common/random.rs"]
 mod random;
+mod resident;
 mod samples;
 mod stage;
 mod verdict;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use managed::Managed;
 use random::from_environment;
+use resident::Resident;
 use samples::Report;
 use stage::{Actor, Stage};
 
@@ -67,15 +69,17 @@ fn a_manager_that_all_use_and_abuse_neither_grows_nor_complains() {
         "--mbochs-mb",
         "512",
     ]);
+    let mut resident = Resident::arrive(&managed);
     let stage = Stage::new(managed);
     let mut report = Report::new(&stage, minutes, seed);
     for number in 0..PHASES {
         let rest = (time - warm) / (PHASES as u32 - 1);
         let phase = if number == 0 { warm } else { rest };
-        stage.play(&ACTORS, seed, number, phase, &mut report);
+        stage.play(&ACTORS, &mut resident, (seed, number), phase, &mut report);
         report.rest(&stage);
     }
     let failures = report.judge(&stage);
+    resident.leave(&stage.managed);
     // It ends well, too; and before the log would be shown, of which there is a copy.
     drop(stage);
     assert!(failures.is_empty(), "{}", failures.join("\n"));

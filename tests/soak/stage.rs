@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::managed::{Made, Managed};
 use crate::random::Random;
+use crate::resident::Resident;
 use crate::samples::Report;
 
 /// Does one thing, however long that takes.
@@ -57,8 +58,8 @@ impl Stage {
     pub fn play(
         &self,
         actors: &[(&'static str, usize, Actor)],
-        seed: u64,
-        phase: u64,
+        resident: &mut Resident,
+        (seed, phase): (u64, u64),
         time: Duration,
         report: &mut Report,
     ) {
@@ -79,6 +80,12 @@ impl Stage {
                     }));
                 }
             }
+            scope.spawn(|| {
+                let stay = || resident.stay(self, || Instant::now() < end);
+                if let Err(why) = catch_unwind(AssertUnwindSafe(stay)) {
+                    self.failed("who stays", &*why);
+                }
+            });
             while running.iter().any(|it| !it.is_finished()) {
                 report.look(self, phase);
                 thread::sleep(Duration::from_millis(200));

@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::samples::{NAMES, Report, Sample};
 use crate::stage::Stage;
 
-/// How much more there may be of it in the end than after the first phase, when all devices are gone: KiB, or how many. The
+/// How much more there may be of it in the end than after the first phase, when all other devices are gone: KiB, or how many. The
 /// allocator keeps what it may need again.
 const LEFT: [f64; NAMES.len()] = [1024.0, 1024.0, 1024.0, 0.0, 0.0, 16.0, 0.0];
 /// Threads that close what clients have sent, and stay for the next.
@@ -75,9 +75,9 @@ impl Report {
         }
     }
 
-    /// After each phase, with all devices gone.
+    /// After each phase, with all devices gone but the one that stays.
     fn write_rests(&self, text: &mut String, wrong: &mut Vec<String>) {
-        writeln!(text, "\nWith all devices gone:").unwrap();
+        writeln!(text, "\nWith all devices gone but one:").unwrap();
         let names: String = NAMES.iter().map(|name| format!("{name:>11}")).collect();
         writeln!(text, "{:>9}{names}", "minute").unwrap();
         for rest in &self.rests {
