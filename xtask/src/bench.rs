@@ -11,6 +11,7 @@ mod latency;
 mod machine;
 mod manager;
 mod neighbours;
+mod protocol;
 mod serial;
 mod summary;
 mod wire;
@@ -76,6 +77,11 @@ fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// One turn's as a multiple of the other's, round by round.
+fn ratios(of: &[f64], to: &[f64]) -> Vec<f64> {
+    of.iter().zip(to).map(|(of, to)| of / to).collect()
 }
 
 /// Of fewer values [`median_interval`] is not one.

@@ -1,4 +1,4 @@
-//! A client of a device. It shares nothing with the server: numbers and layouts are the protocol's.
+//! A client of a device.
 
 #![expect(clippy::host_endian_bytes, reason = "the wire is in host order")]
 
@@ -7,16 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use super::protocol::{HEADER, NO_REPLY, VERSION, load, message, store};
 use crate::report::Result;
 
 /// An answer takes no longer, whatever the machine has to do.
 const PATIENCE: Duration = Duration::from_secs(30);
-const HEADER: usize = 16;
-const VERSION: u16 = 1;
-const REGION_READ: u16 = 9;
-const REGION_WRITE: u16 = 10;
-/// Header flag: no reply, not even an error.
-const NO_REPLY: u32 = 0x10;
 /// Where mtty's scratch register is, in BAR 0.
 const SCRATCH: u64 = 7;
 
@@ -74,34 +69,15 @@ impl Client {
 
 /// A read of the scratch register of an mtty: 32 bytes, and 33 of answer.
 pub fn read() -> Vec<u8> {
-    message(REGION_READ, 0, &access(&[]))
+    load(0, SCRATCH, 1)
 }
 
 /// A store to it without an answer.
 pub fn posted_store() -> Vec<u8> {
-    message(REGION_WRITE, NO_REPLY, &access(&[1]))
+    store(NO_REPLY, 0, SCRATCH, &[1])
 }
 
 /// What is refused without an answer.
 pub fn garbage() -> Vec<u8> {
     message(99, NO_REPLY, &[])
-}
-
-fn access(data: &[u8]) -> Vec<u8> {
-    let mut body = SCRATCH.to_ne_bytes().to_vec();
-    for word in [0u32, 1] {
-        body.extend(word.to_ne_bytes());
-    }
-    body.extend(data);
-    body
-}
-
-fn message(command: u16, flags: u32, body: &[u8]) -> Vec<u8> {
-    let size = (HEADER + body.len()) as u32;
-    let mut bytes = [1u16.to_ne_bytes(), command.to_ne_bytes()].concat();
-    for word in [size, flags, 0] {
-        bytes.extend(word.to_ne_bytes());
-    }
-    bytes.extend(body);
-    bytes
 }

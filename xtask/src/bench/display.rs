@@ -6,7 +6,7 @@ use std::time::Duration;
 use guest_kit::{Guest, Tools, vfio_user_device};
 
 use super::summary::{Bound, Summary};
-use super::{PROBE, median, median_interval, spread};
+use super::{PROBE, median, median_interval, ratios, spread};
 use crate::cargo::build_program;
 use crate::report::{Result, heading};
 use crate::server::Server;
@@ -99,22 +99,20 @@ fn compare(peers: &[Peer], summary: &mut Summary) -> Result {
     println!("{:<22} {:<36} load", "", "store");
     let mib = f64::from(BYTES >> 20);
     let of: [fn(&Peer) -> &Vec<f64>; 2] = [|it| &it.store, |it| &it.load];
-    let ratios = |of: fn(&Peer) -> &Vec<f64>, peer: &Peer| -> Vec<f64> {
-        of(base).iter().zip(of(peer)).map(|(base, it)| base / it).collect()
-    };
+    let speed = |of: fn(&Peer) -> &Vec<f64>, peer: &Peer| ratios(of(base), of(peer));
     for peer in [base, control, ours] {
         let cells = of.map(|of| {
             let rate = mib / median(of(peer)) * 1e9;
-            format!("{rate:6.0} MiB/s {}", spread(&ratios(of, peer)))
+            format!("{rate:6.0} MiB/s {}", spread(&speed(of, peer)))
         });
         println!("{:<22} {:<36} {}", peer.name, cells[0], cells[1]);
     }
     println!("\nThe second row is the control: what two equal devices differ by.");
     let mut doubts = Vec::new();
     for (what, of) in ["stores", "loads"].into_iter().zip(of) {
-        let (least, most) = median_interval(&ratios(of, control));
+        let (least, most) = median_interval(&speed(of, control));
         let name = format!("{what} of a guest to mbochs, speed / bochs-display");
-        summary.ratios(&name, &ratios(of, ours), Some(Bound::Least(least)));
+        summary.ratios(&name, &speed(of, ours), Some(Bound::Least(least)));
         let is_vague = most - least > VAGUE;
         doubts.extend(is_vague.then(|| format!("{what} vary too much, take more --rounds")));
     }

@@ -9,7 +9,7 @@ use std::{fs, thread};
 use guest_kit::{Guest, Tools, vfio_user_device};
 
 use super::summary::Summary;
-use super::{PROBE, interval_name, median, spread};
+use super::{PROBE, interval_name, median, ratios, spread};
 use crate::cargo::build_program;
 use crate::report::{Result, heading, show};
 use crate::server::Server;
@@ -96,9 +96,6 @@ fn cards(found: &str) -> Result<[u16; 4]> {
 
 fn print(times: &[Vec<f64>; 4], summary: &mut Summary) -> Result {
     let [base, again, ..] = times;
-    let against = |times: &[f64]| -> Vec<f64> {
-        times.iter().zip(base).map(|(it, base)| it / base).collect()
-    };
     heading(&format!(
         "Medians, and as a multiple of the first one's, round by round: median ({})",
         interval_name(base.len())
@@ -110,12 +107,12 @@ fn print(times: &[Vec<f64>; 4], summary: &mut Summary) -> Result {
         ("mtty-1, --poll-us 0", None),
     ];
     for ((name, most), times) in rows.into_iter().zip(times) {
-        let ratios = against(times);
-        println!("{name:<22} {:6.2} us {}", median(times) / 1e3, spread(&ratios));
+        let against = ratios(times, base);
+        println!("{name:<22} {:6.2} us {}", median(times) / 1e3, spread(&against));
         let what = format!("a guest's register: {name}");
         match most {
-            Some(most) => summary.against(&what, &ratios, &against(again), most),
-            None => summary.ratios(&what, &ratios, None),
+            Some(most) => summary.against(&what, &against, &ratios(again, base), most),
+            None => summary.ratios(&what, &against, None),
         }
     }
     println!(

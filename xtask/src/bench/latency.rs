@@ -9,7 +9,7 @@ use super::devices::raised_limit;
 use super::machine::Cpus;
 use super::manager::Manager;
 use super::summary::Summary;
-use super::{interval_name, median, spread};
+use super::{interval_name, median, ratios, spread};
 use crate::cargo::build_program;
 use crate::report::{Result, heading};
 
@@ -113,10 +113,6 @@ pub fn run(rounds: usize, summary: &mut Summary) -> Result {
         }
     }
     Ok(())
-}
-
-fn ratios(times: &[f64], base: &[f64]) -> Vec<f64> {
-    times.iter().zip(base).map(|(time, base)| time / base).collect()
 }
 
 fn print(crowds: &[Crowd], rounds: usize) {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::far_end::FarEnd;
 use super::summary::Summary;
-use super::{PROBE, interval_name, median, median_interval, spread};
+use super::{PROBE, interval_name, median, median_interval, ratios, spread};
 use crate::cargo::build_program;
 use crate::report::{Result, heading};
 use crate::server::Server;
@@ -254,11 +254,6 @@ const VAGUE: (f64, f64) = (0.5, 2.0);
 fn is_vague(ratios: &[f64]) -> bool {
     let (least, most) = median_interval(ratios);
     least < VAGUE.0 || most > VAGUE.1
-}
-
-/// Round by round.
-fn ratios(of: &[f64], to: &[f64]) -> Vec<f64> {
-    of.iter().zip(to).map(|(of, to)| of / to).collect()
 }
 
 fn print_speed(ports: &[Port], rounds: usize) {

@@ -13,7 +13,7 @@ use self::message::Exchange;
 use self::user::User;
 use super::machine::Cpus;
 use super::summary::Summary;
-use super::{interval_name, median, spread};
+use super::{interval_name, median, ratios, spread};
 use crate::cargo::build;
 use crate::report::{Result, heading};
 use crate::server::Server;
@@ -119,26 +119,26 @@ fn measure(peers: &[Peer], exchange: &Exchange, rounds: usize) -> Result<Times> 
 }
 
 /// As a multiple of what `base` takes in the same round.
-fn ratios(times: &Times, at: usize, base: usize) -> Vec<f64> {
+fn beside(times: &Times, at: usize, base: usize) -> Vec<f64> {
     let (Some(base), Some(times)) = (times.get(base), times.get(at)) else { return Vec::new() };
-    times.iter().zip(base).map(|(time, base)| time / base).collect()
+    ratios(times, base)
 }
 
 fn note(name: &str, times: &Times, summary: &mut Summary) {
     for (at, (peer, _)) in PEERS.iter().enumerate().skip(SLEEPING) {
         let bound = BOUNDS.into_iter().find(|(what, of, _)| *what == name && *of == at);
         let what = |base| format!("{name}, {peer} / {base}");
-        let control = ratios(times, 1, 0);
+        let control = beside(times, 1, 0);
         match bound {
             // Nobody who waits for more than one client comes below an echo that does: that one decides.
             Some((.., most)) if at == SLEEPING => {
-                summary.aim(&what("echo"), &ratios(times, at, 0), most);
-                summary.against(&what("by epoll"), &ratios(times, at, BY_EPOLL), &control, NEAR);
+                summary.aim(&what("echo"), &beside(times, at, 0), most);
+                summary.against(&what("by epoll"), &beside(times, at, BY_EPOLL), &control, NEAR);
             }
             Some((.., most)) => {
-                summary.against(&what("echo"), &ratios(times, at, 0), &control, most)
+                summary.against(&what("echo"), &beside(times, at, 0), &control, most)
             }
-            None => summary.ratios(&what("echo"), &ratios(times, at, 0), None),
+            None => summary.ratios(&what("echo"), &beside(times, at, 0), None),
         }
     }
 }
@@ -154,7 +154,7 @@ fn print(cpus: Cpus, measured: &[(Exchange, Times)], rounds: usize) {
         let base = times.first().map_or(f64::NAN, |times| median(times));
         print!("{:<24} {base:>6.2} us", exchange.name);
         for at in 1..PEERS.len() {
-            print!(" {:>23}", spread(&ratios(times, at, 0)).trim());
+            print!(" {:>23}", spread(&beside(times, at, 0)).trim());
         }
         println!();
     }

@@ -1,18 +1,11 @@
-//! What is said to a server, and how much it answers. Numbers and layouts are the protocol's, written out again.
+//! What is said to a server, and how much it answers.
 
-#![expect(clippy::host_endian_bytes, reason = "the wire is in host order")]
+use crate::bench::protocol::{
+    DEVICE_GET_REGION_INFO, DEVICE_SET_IRQS, HEADER, NO_REPLY, VERSION, load, message, store,
+};
 
-/// Bytes of a header, and of what an access has behind it in front of the data.
-pub const HEADER: usize = 16;
+/// Bytes that an access has behind the header, in front of the data.
 const ACCESS: usize = 16;
-
-const VERSION: u16 = 1;
-const DEVICE_GET_REGION_INFO: u16 = 5;
-const DEVICE_SET_IRQS: u16 = 8;
-const REGION_READ: u16 = 9;
-const REGION_WRITE: u16 = 10;
-/// Header flag: no reply.
-const NO_REPLY: u32 = 0x10;
 /// `VFIO_IRQ_SET_DATA_EVENTFD` and `VFIO_IRQ_SET_ACTION_TRIGGER`.
 const EVENTFD_TRIGGER: u32 = 0x24;
 /// The irq index.
@@ -25,6 +18,9 @@ const SCRATCH: u64 = 0x0;
 const FIRE: u64 = 0x4;
 const ALLOCATIONS: u64 = 0x8;
 const RECEIVES: u64 = 0x10;
+
+/// What is stored.
+const VALUE: [u8; 4] = [1, 2, 3, 4];
 
 /// Stores that a burst has before the load that ends it.
 pub const BURST: usize = 200;
@@ -67,11 +63,11 @@ impl Exchange {
     }
 
     pub fn register_write() -> Self {
-        Self::new("register write", store(0, SCRATCH), HEADER + ACCESS)
+        Self::new("register write", store(0, 0, SCRATCH, &VALUE), HEADER + ACCESS)
     }
 
     pub fn posted_writes() -> Self {
-        let mut messages = vec![store(NO_REPLY, SCRATCH); BURST];
+        let mut messages = vec![store(NO_REPLY, 0, SCRATCH, &VALUE); BURST];
         messages.push(load(0, SCRATCH, 4));
         let read = Self::register_read();
         Self { name: "posted write, of a burst", messages, ..read }
@@ -94,7 +90,8 @@ impl Exchange {
     }
 
     fn interrupt() -> Self {
-        let exchange = Self::new("write that interrupts", store(0, FIRE), HEADER + ACCESS);
+        let exchange =
+            Self::new("write that interrupts", store(0, 0, FIRE, &VALUE), HEADER + ACCESS);
         Self { descriptors: Descriptors::Signalled, ..exchange }
     }
 
@@ -141,7 +138,7 @@ pub fn version() -> Vec<u8> {
 
 /// Begins the count of allocations: 32 bytes of answer, as of every store.
 pub fn count_allocations() -> (Vec<u8>, usize) {
-    (store(0, ALLOCATIONS), HEADER + ACCESS)
+    (store(0, 0, ALLOCATIONS, &VALUE), HEADER + ACCESS)
 }
 
 /// Ask for a count of 8 bytes, which is what the answer ends with.
@@ -152,28 +149,4 @@ pub fn allocations() -> (Vec<u8>, usize) {
 /// Times that the server has received something.
 pub fn receives() -> (Vec<u8>, usize) {
     (load(0, RECEIVES, 8), HEADER + ACCESS + 8)
-}
-
-fn load(region: u32, offset: u64, size: u32) -> Vec<u8> {
-    message(REGION_READ, 0, &access(offset, region, size))
-}
-
-fn store(flags: u32, offset: u64) -> Vec<u8> {
-    let mut body = access(offset, 0, 4);
-    body.extend([1, 2, 3, 4]);
-    message(REGION_WRITE, flags, &body)
-}
-
-fn access(offset: u64, region: u32, size: u32) -> Vec<u8> {
-    let mut body = offset.to_ne_bytes().to_vec();
-    body.extend([region, size].map(u32::to_ne_bytes).concat());
-    body
-}
-
-fn message(command: u16, flags: u32, body: &[u8]) -> Vec<u8> {
-    let size = (HEADER + body.len()) as u32;
-    let mut bytes = [1, command].map(u16::to_ne_bytes).concat();
-    bytes.extend([size, flags, 0].map(u32::to_ne_bytes).concat());
-    bytes.extend(body);
-    bytes
 }

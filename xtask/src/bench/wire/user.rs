@@ -16,9 +16,9 @@ use rustix::net::{
     recvmsg, send, sendmsg,
 };
 
-use super::message::{
-    Descriptors, Exchange, HEADER, allocations, count_allocations, receives, version,
-};
+use super::message::{Descriptors, Exchange, allocations, count_allocations, receives, version};
+use crate::bench::median;
+use crate::bench::protocol::HEADER;
 use crate::report::Result;
 
 /// An answer takes no longer, whatever the machine has to do.
@@ -82,7 +82,7 @@ impl User {
     pub fn turn(&mut self, warm: Duration, turn: Duration) -> Result<f64> {
         self.repeat(warm)?;
         let times = self.repeat(turn)?;
-        Ok(super::super::median(&times) / self.exchange.count() as f64)
+        Ok(median(&times) / self.exchange.count() as f64)
     }
 
     fn repeat(&mut self, time: Duration) -> Result<Vec<f64>> {
