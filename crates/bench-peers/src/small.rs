@@ -29,7 +29,10 @@ impl Small {
     /// A load; what is not there reads as zeroes.
     pub fn read(&self, region: u32, offset: u64, data: &mut [u8]) {
         match (region, offset) {
-            (0, SCRATCH) => copy(data, &self.scratch.to_le_bytes()),
+            (0, SCRATCH) => match <&mut [u8; 4]>::try_from(&mut *data) {
+                Ok(data) => *data = self.scratch.to_le_bytes(),
+                Err(_) => copy(data, &self.scratch.to_le_bytes()),
+            },
             (0, ALLOCATIONS) => copy(data, &counting::allocations().to_le_bytes()),
             (0, RECEIVES) => copy(data, &RECEIVED.load(Ordering::Relaxed).to_le_bytes()),
             (1, _) => copy(data, self.memory.get(offset as usize..).unwrap_or_default()),

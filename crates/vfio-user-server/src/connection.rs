@@ -7,11 +7,12 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::net::{Shutdown, shutdown};
 use vfio_device::Device;
 
+use crate::closer::Account;
 use crate::conduct::Conduct;
 use crate::fault::Faults;
 use crate::refusal::Refusal;
@@ -26,6 +27,9 @@ use crate::wire::Header;
 const INBOX: usize = 8 << 10;
 /// A buffer that grew beyond this is given back when it is empty.
 const KEEP: usize = 128 << 10;
+
+/// How long who has sent descriptors that are not closed yet rests, and who is to come, before it is looked whether they are.
+pub(crate) const UNTIL_CLOSED: Duration = Duration::from_millis(10);
 
 /// Who looks on while messages are handled: those who spoil them, and those who count them.
 pub(crate) struct Watch<'a> {
@@ -42,13 +46,13 @@ pub(crate) enum Flow {
         /// An answer waits for room in the socket: nothing is read until it is out.
         blocked: bool,
     },
-    /// By a fault: nothing is read or sent until [`Connection::rests_until`]; the client may leave.
+    /// By a fault, or for what it has sent: nothing is read or sent until [`Connection::rests_until`]; the client may leave.
     Rests,
     /// The client has left, or is to be left.
     Ends,
 }
 
-/// Whether a fault holds the connection up.
+/// Whether the connection is held up: by a fault, or until what it has sent is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rest {
     No,
@@ -88,6 +92,8 @@ pub(crate) struct Connection {
     /// What it has been sent and nobody has read goes with it, descriptors included.
     socket: Foreign,
     session: Session,
+    /// Who is answerable for its descriptors.
+    account: Account,
     /// Bytes received and not yet handled lie in `inbox[start..end]`.
     inbox: Vec<u8>,
     start: usize,
@@ -135,16 +141,20 @@ impl Connection {
     /// `may_open`: it can become the device's user.
     pub(crate) fn new(
         socket: UnixStream,
+        account: &Account,
         id: u32,
         peer: Peer,
         may_open: bool,
         deadline: Instant,
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
+        let mut socket = Foreign::from(OwnedFd::from(socket));
+        socket.charge(account);
         let pid = peer.pid.map(|pid| format!(" (pid {pid})")).unwrap_or_default();
         Ok(Self {
-            socket: OwnedFd::from(socket).into(),
+            socket,
             session: if may_open { Session::new() } else { Session::of_stranger() },
+            account: account.clone(),
             inbox: vec![0; INBOX],
             start: 0,
             end: 0,
@@ -167,6 +177,12 @@ impl Connection {
         self.session.is_open()
     }
 
+    /// What it has sent, and its end, is on this account from here on.
+    pub(crate) fn charge(&mut self, account: &Account) {
+        self.account = account.clone();
+        self.socket.charge(account);
+    }
+
     /// Whether it is to be attended to when something comes in, and at no time before.
     pub(crate) fn is_at_work(&self) -> bool {
         self.is_open() && self.rest == Rest::No
@@ -187,11 +203,16 @@ impl Connection {
     ) -> Flow {
         let rested = match self.rest {
             Rest::No => false,
-            Rest::Until(time) if time <= Instant::now() => true,
+            Rest::Until(time) if time <= Instant::now() && !self.account.is_full() => true,
             Rest::Until(_) | Rest::ForEver if transport::has_hung_up(&self.socket) => {
                 return Flow::Ends;
             }
-            Rest::Until(_) | Rest::ForEver => return Flow::Rests,
+            Rest::Until(time) => {
+                let now = Instant::now();
+                self.rest = Rest::Until(if time <= now { now + UNTIL_CLOSED } else { time });
+                return Flow::Rests;
+            }
+            Rest::ForEver => return Flow::Rests,
         };
         self.rest = Rest::No;
         match self.try_attend(device, scratch, &mut watch, rested) {
@@ -205,6 +226,7 @@ impl Connection {
     }
 
     /// Whether there is part of a message.
+    #[inline]
     pub(crate) fn has_begun(&self) -> bool {
         self.start != self.end
     }
@@ -288,8 +310,29 @@ impl Connection {
             self.end += received.bytes;
             watch.stats.received += received.bytes as u64;
             fds_lost = received.fds_lost;
+            if received.fds != 0 {
+                return self.handle_charged(device, scratch, fds_lost, watch);
+            }
         }
         self.handle_all(device, scratch, fds_lost, watch)
+    }
+
+    /// Handles messages with descriptors. Who has sent more than can be closed rests until it is.
+    #[cold]
+    fn handle_charged(
+        &mut self,
+        device: &mut Device,
+        scratch: &mut Scratch,
+        fds_lost: bool,
+        watch: &mut Watch<'_>,
+    ) -> io::Result<Flow> {
+        scratch.fds.charge(&self.account);
+        let flow = self.handle_all(device, scratch, fds_lost, watch)?;
+        if flow == (Flow::Goes { blocked: false }) && self.account.is_full() {
+            self.rest = Rest::Until(Instant::now() + UNTIL_CLOSED);
+            return Ok(Flow::Rests);
+        }
+        Ok(flow)
     }
 
     /// Handles the messages that are complete, as far as the client takes the answers. `scratch.fds` came with the
@@ -320,6 +363,7 @@ impl Connection {
     ) -> io::Result<Flow> {
         let mut flow = Flow::Goes { blocked: false };
         while flow == (Flow::Goes { blocked: false })
+            && self.has_begun()
             && let Some((header, body)) = first_message(&self.inbox, self.start, self.end)
         {
             let result = body.and_then(|body| {

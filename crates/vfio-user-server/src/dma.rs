@@ -25,9 +25,8 @@ use crate::wire::{DmaMap, DmaUnmap};
 /// - EACCES: the file is not open for reading, which any mapping needs, or not for writing and `flags` asks for it.
 /// - EEXIST: an earlier map covers some of it, or is the very same.
 /// - ENOSPC: [`MAX_DMA_MAPS`] are made, or [`MAX_DMA_FILES`] kept.
-pub fn map(device: &mut Device, request: &DmaMap, file: Option<OwnedFd>) -> Result<(), Refusal> {
+pub fn map(device: &mut Device, request: &DmaMap, file: Option<Foreign>) -> Result<(), Refusal> {
     let &DmaMap { argsz, flags, offset, address, size } = request;
-    let file = file.map(Foreign::from);
     if argsz as usize != DmaMap::SIZE {
         return Err(Refusal::Argsz { argsz });
     }

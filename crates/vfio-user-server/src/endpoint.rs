@@ -12,6 +12,7 @@ use log::Level;
 use rustix::event::epoll::{self, EventFlags};
 use vfio_device::{Device, DeviceRef, Errno, Interest, SourceId};
 
+use crate::closer::Account;
 use crate::conduct::{Conduct, Stall};
 use crate::connection::{Connection, Flow, Watch};
 use crate::deadlines::earlier;
@@ -87,6 +88,11 @@ pub struct Endpoint {
     /// The users whose processes may be clients; all, if there is no list.
     allowed: Option<Box<[u32]>>,
     strangers: LogLimit,
+    /// For what its users send, and for all others.
+    user_account: Account,
+    other_account: Account,
+    /// How often the listener has rested on end since these were full.
+    waits: u32,
     sources: Vec<(SourceId, u32)>,
     sources_seen: u64,
     /// Boxed: hardly any endpoint has some.
@@ -127,6 +133,9 @@ impl Endpoint {
             failures: LogLimit::new(),
             allowed: None,
             strangers: LogLimit::new(),
+            user_account: Account::default(),
+            other_account: Account::default(),
+            waits: 0,
             sources: Vec::new(),
             sources_seen: 0,
             faults: None,
@@ -197,6 +206,7 @@ impl Endpoint {
     }
 
     /// One of the descriptors is ready. Returns what has happened, and whether a client was attended to.
+    #[inline(always)]
     pub(crate) fn ready(
         &mut self,
         token: u32,
@@ -238,7 +248,10 @@ impl Endpoint {
             return None;
         }
         let is_open = client.connection.is_open();
-        self.stats.clients += u64::from(is_open && !was_open);
+        if is_open && !was_open {
+            client.connection.charge(&self.user_account);
+            self.stats.clients += 1;
+        }
         if let Some(errno) = self.stats.not_opened.take() {
             let name = self.device.object();
             let line = format_args!("{name}: {} cannot open it: {errno}", client.connection);

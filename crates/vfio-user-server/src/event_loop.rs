@@ -411,6 +411,7 @@ fn until(deadline: Instant) -> Option<Timespec> {
     Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok()
 }
 
+#[inline]
 fn wait<'a>(
     epoll: &OwnedFd,
     buffer: &'a mut [MaybeUninit<epoll::Event>],

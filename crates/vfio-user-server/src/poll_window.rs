@@ -66,6 +66,7 @@ impl PollWindow {
     }
 
     /// A client has been attended to; `polled`: its message came while the loop polled.
+    #[inline]
     pub(crate) fn attended(&mut self, polled: bool) {
         if polled {
             self.hit();
@@ -76,6 +77,7 @@ impl PollWindow {
     }
 
     /// Whether the next wait is to be a poll. If not, [`woken`](Self::woken) follows it.
+    #[inline]
     pub(crate) fn polls(&mut self) -> bool {
         match self.silence {
             Silence::Long => false,
@@ -90,6 +92,7 @@ impl PollWindow {
     }
 
     /// The loop has slept.
+    #[inline]
     pub(crate) fn woken(&mut self) {
         if let Silence::Lasts { start, .. } = self.silence {
             let now = Instant::now();

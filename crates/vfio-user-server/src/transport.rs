@@ -24,7 +24,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{self, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use crate::closer;
+use crate::closer::{self, Account};
 
 /// Descriptors that can arrive with one read: the kernel's `SCM_MAX_FD`.
 pub const MAX_RECEIVED_FDS: usize = 253;
@@ -47,32 +47,44 @@ const fn control_space(fds: usize) -> usize {
 
 /// A descriptor that somebody else has a say in: it is closed without waiting.
 #[derive(Debug)]
-pub struct Foreign(ManuallyDrop<OwnedFd>);
+pub struct Foreign {
+    fd: ManuallyDrop<OwnedFd>,
+    /// Who is answerable for it, if that is anybody in particular.
+    account: Option<Account>,
+}
+
+impl Foreign {
+    /// Has it closed on this account.
+    pub(crate) fn charge(&mut self, account: &Account) {
+        self.account = Some(account.clone());
+    }
+}
 
 impl From<OwnedFd> for Foreign {
     fn from(fd: OwnedFd) -> Self {
-        Self(ManuallyDrop::new(fd))
+        Self { fd: ManuallyDrop::new(fd), account: None }
     }
 }
 
 impl From<Foreign> for OwnedFd {
-    fn from(foreign: Foreign) -> Self {
+    fn from(mut foreign: Foreign) -> Self {
+        foreign.account = None;
         let mut foreign = ManuallyDrop::new(foreign);
         // SAFETY: it is taken once, as `foreign` is not dropped.
-        unsafe { ManuallyDrop::take(&mut foreign.0) }
+        unsafe { ManuallyDrop::take(&mut foreign.fd) }
     }
 }
 
 impl AsFd for Foreign {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 
 impl Drop for Foreign {
     fn drop(&mut self) {
         // SAFETY: it is taken once, as nothing looks at it after this.
-        closer::close(unsafe { ManuallyDrop::take(&mut self.0) });
+        closer::close(unsafe { ManuallyDrop::take(&mut self.fd) }, self.account.take());
     }
 }
 
@@ -104,7 +116,7 @@ impl Fds {
     /// Adds a descriptor behind the others, for a transport that receives them itself. Returns `false` if there was no
     /// room; it is closed.
     pub fn push(&mut self, fd: OwnedFd) -> bool {
-        keep(&mut self.held, fd)
+        keep(&mut self.held, fd.into())
     }
 
     /// Closes all.
@@ -122,17 +134,23 @@ impl Fds {
 
     /// Whether each could be an eventfd.
     pub(crate) fn are_anonymous(&self) -> bool {
-        self.held.iter().all(|fd| closer::is_anonymous(&fd.0))
+        self.held.iter().all(|fd| closer::is_anonymous(&fd.fd))
+    }
+
+    /// Has all closed on this account that are closed from here on.
+    #[cold]
+    pub(crate) fn charge(&mut self, account: &Account) {
+        self.held.iter_mut().for_each(|fd| fd.charge(account));
     }
 
     /// Takes the only descriptor, if there is exactly one.
-    pub fn take_only(&mut self) -> Option<OwnedFd> {
-        if self.len() == 1 { self.held.pop().map(OwnedFd::from) } else { None }
+    pub fn take_only(&mut self) -> Option<Foreign> {
+        if self.len() == 1 { self.held.pop() } else { None }
     }
 
     /// Moves all of `from` behind those already here. Returns `false` if some found no room; they are closed.
     pub fn append(&mut self, from: &mut Self) -> bool {
-        from.drain().all(|fd| self.push(fd))
+        from.held.drain(..).all(|fd| keep(&mut self.held, fd))
     }
 
     /// Takes over the descriptors of a read whose control data are the first `size` bytes of the buffer. Returns
@@ -151,7 +169,7 @@ impl Fds {
                 // SAFETY: by this function's contract the kernel has just installed the descriptor for us, and
                 // nobody else knows its number.
                 let fd = unsafe { OwnedFd::from_raw_fd(i32::from_ne_bytes(*fd)) };
-                all &= keep(&mut self.held, fd);
+                all &= keep(&mut self.held, fd.into());
             }
             rest = rest.get(length.next_multiple_of(size_of::<usize>())..).unwrap_or_default();
         }
@@ -160,8 +178,7 @@ impl Fds {
 }
 
 /// Appends if there is room, closes if not.
-fn keep(held: &mut Vec<Foreign>, fd: OwnedFd) -> bool {
-    let fd = Foreign::from(fd);
+fn keep(held: &mut Vec<Foreign>, fd: Foreign) -> bool {
     let room = held.len() < MAX_RECEIVED_FDS;
     if room {
         held.push(fd);

@@ -190,7 +190,11 @@ fn a_dma_map_s_descriptor_is_closed_whether_accepted_or_refused_if_the_device_do
         ("argsz", DmaMap { argsz: 0, ..good }, Some(22)),
         ("past the end", DmaMap { size: 0x5000, ..good }, Some(22)),
     ] {
-        let result = dma::map(&mut device, &request, Some(memory.try_clone().unwrap().into()));
+        let result = dma::map(
+            &mut device,
+            &request,
+            Some(OwnedFd::from(memory.try_clone().unwrap()).into()),
+        );
         assert_eq!(result.err().map(|refusal| refusal.errno()), errno, "{name}");
         assert_eq!(open(), before, "{name}");
     }

@@ -16,6 +16,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use vfio_device::{Description, Device, OpenMode, Vfio};
 use vfio_user_server::dma;
 use vfio_user_server::refusal::Refusal;
+use vfio_user_server::transport::Foreign;
 use vfio_user_server::wire::{DmaMap, DmaUnmap};
 
 const PG: u64 = 4096;
@@ -58,7 +59,7 @@ impl Maps {
     }
 
     fn map(&mut self, request: &DmaMap, file: Option<OwnedFd>) -> Result<(), Refusal> {
-        dma::map(&mut self.0, request, file)
+        dma::map(&mut self.0, request, file.map(Foreign::from))
     }
 
     fn unmap(&mut self, request: &DmaUnmap) -> Result<(), Refusal> {

@@ -10,7 +10,7 @@ use rustix::event::epoll::EventFlags;
 use super::{Client, Endpoint, GREETING};
 use crate::closer;
 use crate::conduct::Stall;
-use crate::connection::Connection;
+use crate::connection::{Connection, UNTIL_CLOSED};
 use crate::registry::{KIND_BITS, Registry, Token};
 use crate::transport;
 
@@ -18,10 +18,24 @@ use crate::transport;
 const MAX_CONNECTIONS: usize = 16;
 /// How long the listener rests when this process can open no more descriptors.
 const REST: Duration = Duration::from_millis(100);
+/// So often it rests for what is to be closed before that is told of: a second.
+const LONG: u32 = 100;
 
 impl Endpoint {
     pub(super) fn accept(&mut self, registry: Registry<'_>) {
         let Some(listener) = &self.listener else { return };
+        if self.user_account.is_full() || self.other_account.is_full() {
+            self.waits += 1;
+            if self.waits == LONG {
+                log::warn!(
+                    "{}: takes no client on: what clients have sent cannot be closed, since something keeps it waiting (a \
+                     socket that lingers, a file of FUSE)",
+                    self.name()
+                );
+            }
+            return self.rest(registry, Some(Instant::now() + UNTIL_CLOSED));
+        }
+        self.waits = 0;
         let greeted = match listener.accept() {
             Ok(Some(socket)) => self.greet(socket, registry),
             Ok(None) => return,
@@ -78,7 +92,9 @@ impl Endpoint {
         }
         let id = self.next_id;
         self.next_id = self.next_id.wrapping_add(1) & (u32::MAX >> KIND_BITS);
-        let connection = Connection::new(socket, id, peer, may_open, Instant::now() + GREETING)?;
+        let account = &self.other_account;
+        let connection =
+            Connection::new(socket, account, id, peer, may_open, Instant::now() + GREETING)?;
         registry.add(&connection, Token::Connection(id), EventFlags::IN)?;
         log::debug!("{}: {connection} connected", self.name());
         if !may_open {
