@@ -155,7 +155,7 @@ impl Sandbox {
             if self.options.mode == SandboxMode::Strict {
                 return Err(refusal(&missing).into());
             }
-            log::info!("sandbox: this kernel lacks {missing}; going on without");
+            log::warn!("sandbox: this kernel lacks {missing}; going on without");
         }
         if self.options.seccomp() == SeccompMode::Log {
             log::warn!(
