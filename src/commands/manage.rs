@@ -51,7 +51,7 @@ pub fn manage(options: &cli::Manage) -> Result<ExitCode, Box<dyn Error>> {
         sandbox.add_shared_sockets();
     }
     if let Some(path) = definitions.place() {
-        sandbox.files.add_saved(path);
+        sandbox.add_saved(path);
         if let Some(what) = Files::shared_by(path).filter(|_| sandbox.is_on()) {
             log::warn!(
                 "--save: the sandbox leaves all of {what} open, as the file of --config is not in a directory of its own"

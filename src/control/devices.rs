@@ -165,15 +165,16 @@ impl Devices {
         self.table.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The one that a request is about. Where there is one alone it need not be named.
-    pub fn named(&self, name: Option<&str>) -> Result<Arc<Known>, Failure> {
+    /// The one that a request is about. Where there is one alone it need not be named. `way` is how a command line names
+    /// it.
+    pub fn named(&self, name: Option<&str>, way: &str) -> Result<Arc<Known>, Failure> {
         let all = self.all();
         match (name, all.as_slice()) {
             (None, [only]) => Ok(Arc::clone(only)),
             (None, []) => Err(Failure::new(Errno::NODEV, "there is no device")),
             (None, all) => {
                 let names = names(all);
-                Err(Failure::invalid(format!("name a 'device' (--device), one of {names}")))
+                Err(Failure::invalid(format!("name a 'device' ({way}), one of {names}")))
             }
             (Some(name), all) => {
                 let found = all.iter().find(|known| known.has_name(name));
@@ -306,7 +307,7 @@ mod tests {
     fn a_loop_that_does_not_come_to_it_is_not_waited_for() {
         let (event_loop, mut devices, _client) = shy();
         devices.patience = Duration::from_millis(200);
-        let result = devices.ask(&devices.named(None).unwrap(), |_| ());
+        let result = devices.ask(&devices.named(None, "--device").unwrap(), |_| ());
         assert_eq!(
             failure(result),
             (Errno::AGAIN, "the server did not come to it within 200ms".into())
@@ -318,7 +319,7 @@ mod tests {
     fn a_loop_that_has_ended_is_said_to_end() {
         let (event_loop, devices, _client) = shy();
         drop(event_loop);
-        let result = devices.ask(&devices.named(None).unwrap(), |_| ());
+        let result = devices.ask(&devices.named(None, "--device").unwrap(), |_| ());
         assert_eq!(failure(result), (Errno::AGAIN, "the server is ending".into()));
     }
 
@@ -331,7 +332,7 @@ mod tests {
             event_loop.run(|_, _| ()).unwrap();
         });
         let (devices, event_loop) = receiver.recv().unwrap();
-        let device = devices.named(Some("vfio0")).unwrap();
+        let device = devices.named(Some("vfio0"), "--device").unwrap();
         let first = devices.ask(&device, |endpoint| endpoint.device().display().is_some());
         assert_eq!(failure(first), (Errno::NODEV, "vfio0 failed at this".into()));
         let size = devices.ask(&device, |it| it.device().region(BAR0).map(Region::size));

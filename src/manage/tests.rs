@@ -192,7 +192,7 @@ fn a_device_that_panics_is_released_and_its_uuid_can_be_used_again() {
     running.ask(|manager| manager.begin(UUID, serial())).unwrap();
     let socket = running.place(device).unwrap();
     assert_eq!(parent.available_instances(&KIND), 0);
-    let known = running.devices.named(Some("vfio0")).unwrap();
+    let known = running.devices.named(Some("vfio0"), "--device").unwrap();
     let listening = running.devices.events.listen().unwrap();
     let reset = running.devices.tell(&known, |event_loop, id| {
         event_loop.reset(id);

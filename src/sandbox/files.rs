@@ -217,8 +217,10 @@ impl Files {
             let (path, rights) = (path.display(), *rights);
             let what = if rights.intersects(WRITE) {
                 "write"
-            } else if rights.intersects(AccessFs::RemoveFile | AccessFs::RemoveDir) {
+            } else if rights.contains(AccessFs::RemoveFile) {
                 "remove"
+            } else if rights.contains(AccessFs::RemoveDir) {
+                "remove directories of"
             } else {
                 "read"
             };

@@ -22,13 +22,15 @@ pub struct Needs {
     pub tcp: bool,
     /// TCP sockets that are there.
     pub has_tcp: bool,
-    /// To give ports another end: terminals, and sockets to hosts, by what the system's resolver asks the kernel (UDP
-    /// too), and by code that it loads.
+    /// To give ports another end: terminals, sockets that are made with a path, and sockets to hosts, by what the system's
+    /// resolver asks the kernel (UDP too), and by code that it loads.
     pub names: bool,
     /// To tell who started this program.
     pub notify: bool,
     /// To give sockets to a group, or to all.
     pub shares: bool,
+    /// To write a file anew with the mode that the old one had.
+    pub saves: bool,
     /// To wait for this process, and to signal it.
     pub child: Option<u32>,
 }
@@ -63,7 +65,6 @@ const ANY: &[c_long] = &[
     libc::SYS_dup,
     libc::SYS_dup3,
     libc::SYS_fallocate,
-    libc::SYS_fchmod,
     libc::SYS_fdatasync,
     libc::SYS_flock,
     libc::SYS_fstat,
@@ -88,7 +89,7 @@ const ANY: &[c_long] = &[
     libc::SYS_shutdown,
     libc::SYS_writev,
     // Paths. Landlock has the say of all that opens, makes, renames and removes, and none of what only looks (stat,
-    // access, readlink): so it is for the owner and mode of a file, which are not here.
+    // access, readlink), nor of the owner and mode of a file, open or not: what changes those is not here.
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
     libc::SYS_getcwd,
@@ -175,12 +176,19 @@ const OLDER: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLDER: &[c_long] = &[];
 
-/// To change what others may do with a file.
+/// To give a file to others, and where the mode is among the arguments of what lets them in.
 #[cfg(target_arch = "x86_64")]
-const SHARE: &[c_long] =
-    &[libc::SYS_chmod, libc::SYS_chown, libc::SYS_fchmodat, libc::SYS_fchownat];
+const GIVE: &[c_long] = &[libc::SYS_chown, libc::SYS_fchownat];
 #[cfg(not(target_arch = "x86_64"))]
-const SHARE: &[c_long] = &[libc::SYS_fchmodat, libc::SYS_fchownat];
+const GIVE: &[c_long] = &[libc::SYS_fchownat];
+#[cfg(target_arch = "x86_64")]
+const MODES: &[(c_long, u8)] = &[(libc::SYS_chmod, 1), (libc::SYS_fchmodat, 2)];
+#[cfg(not(target_arch = "x86_64"))]
+const MODES: &[(c_long, u8)] = &[(libc::SYS_fchmodat, 2)];
+/// Set-user-ID and its like: who may run the file would have the rights of this user.
+const SPECIAL: u64 = 0o7000;
+/// Of each socket that is made.
+const OWN: u64 = 0o600;
 
 /// A terminal's being opened.
 const WATCH: &[c_long] =
@@ -287,11 +295,21 @@ fn rules(needs: Needs) -> Result<Rules, BackendError> {
     let own = u64::from(std::process::id());
 
     for (wanted, calls) in [
-        (needs.shares, SHARE),
+        (needs.shares, GIVE),
         (needs.names, WATCH),
         (needs.unix || needs.tcp || needs.names, SOCKETS),
     ] {
         rules.extend(calls.iter().filter(|_| wanted).map(|call| (*call, Vec::new())));
+    }
+    if needs.shares {
+        for (call, mode) in MODES {
+            rules.insert(*call, vec![rule([is(*mode, MaskedEq(SPECIAL), 0)])?]);
+        }
+    }
+    if needs.saves {
+        rules.insert(libc::SYS_fchmod, vec![rule([is(1, MaskedEq(SPECIAL), 0)])?]);
+    } else if needs.names {
+        rules.insert(libc::SYS_fchmod, vec![rule([is(1, Eq, OWN)])?]);
     }
     let sockets = sockets(needs)?;
     if !sockets.is_empty() {

@@ -10,6 +10,7 @@ mod status;
 
 use std::env;
 use std::error::Error;
+use std::path::Path;
 use std::thread;
 
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -65,6 +66,12 @@ impl Sandbox {
     /// Sockets, yet to be made, that others may use as well: theirs is another owner or mode.
     pub fn add_shared_sockets(&mut self) {
         self.needs.shares = true;
+    }
+
+    /// A file that is written anew, as a whole.
+    pub fn add_saved(&mut self, path: &Path) {
+        self.files.add_saved(path);
+        self.needs.saves = true;
     }
 
     fn add_allowed(&mut self, allowed: &Allowed) {
@@ -148,7 +155,7 @@ impl Sandbox {
             if self.options.mode == SandboxMode::Strict {
                 return Err(refusal(&missing).into());
             }
-            log::info!("sandbox: this kernel lacks {missing}; going on without");
+            log::warn!("sandbox: this kernel lacks {missing}; going on without");
         }
         if self.options.seccomp() == SeccompMode::Log {
             log::warn!(

@@ -42,8 +42,32 @@ fn the_verbs_of_one_device_reach_it_by_uuid_and_by_node() {
     }
     managed.say(&["screenshot", "--device", &two.uuid, "/dev/null"]).ok();
     managed.say(&["serial", "--device", &one.uuid, "lines", "0", "dcd=off"]).ok();
-    let line = managed.say(&["screenshot", "/dev/null"]).refused(1);
-    assert!(line.contains("--device"), "{line}");
+    let timeout = ["--timeout", "1s"];
+    for (verb, rest, way) in [
+        ("screenshot", &["/dev/null"][..], "--device"),
+        ("wait", &["--not-blank"], "--device"),
+        ("serial", &["break", "0"], "--device"),
+        ("send", &["0", "x"], "--device"),
+        ("expect", &["0", "x"], "--device"),
+        ("set", &["pace=on"], "in front of OPTION=VALUE"),
+        ("fault", &["off"], "in front of SPEC"),
+        ("reset", &[], "as the last word"),
+    ] {
+        let line = managed.say(&[&[verb], rest].concat()).refused(1);
+        let expected = format!("EINVAL: name a 'device' ({way}), one of vfio0, vfio1");
+        assert!(line.ends_with(&expected), "{verb}: {line}");
+        // What it says is the way out.
+        let display = ["wait", "screenshot"].contains(&verb);
+        let name = if display { "vfio1" } else { "vfio0" };
+        let named = match way {
+            "--device" => [&[verb, way, name], rest].concat(),
+            "as the last word" => [&[verb], rest, &[name]].concat(),
+            _ => [&[verb, name], rest].concat(),
+        };
+        let limit = if ["wait", "send", "expect"].contains(&verb) { &timeout[..] } else { &[] };
+        let said = managed.say(&[&named, limit].concat());
+        assert!(!said.err.contains("name a 'device'") && said.status.code() != Some(2), "{said:?}");
+    }
     let list = managed.say(&["list"]).ok();
     let mut rows: Vec<_> = list.lines().map(str::to_owned).collect();
     rows.sort();

@@ -8,15 +8,15 @@ use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::Stdio;
 
 use nix::libc::{
-    self, EACCES, EFAULT, ENOENT, ENOSYS, SYS_bpf, SYS_clone, SYS_clone3, SYS_execve, SYS_fork,
-    SYS_getpid, SYS_io_uring_setup, SYS_ioctl, SYS_kill, SYS_mmap, SYS_mount, SYS_mprotect,
-    SYS_openat, SYS_prctl, SYS_prlimit64, SYS_process_vm_readv, SYS_ptrace, SYS_socket,
-    SYS_unlinkat, SYS_unshare, SYS_userfaultfd,
+    self, EACCES, EBADF, EFAULT, ENOENT, ENOSYS, SYS_bpf, SYS_clone, SYS_clone3, SYS_execve,
+    SYS_fork, SYS_getpid, SYS_io_uring_setup, SYS_ioctl, SYS_kill, SYS_mmap, SYS_mount,
+    SYS_mprotect, SYS_openat, SYS_prctl, SYS_prlimit64, SYS_process_vm_readv, SYS_ptrace,
+    SYS_socket, SYS_unlinkat, SYS_unshare, SYS_userfaultfd,
 };
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::managed::program;
+use crate::managed::{launch, program};
 use crate::server::{Server, has_threads};
 use crate::tracee::{Outcome, Tracee};
 
@@ -65,6 +65,7 @@ fn a_call_that_serving_does_not_take_ends_the_program() {
         (libc::SYS_inotify_add_watch, [0; 6]),
         // Files' owners and modes, of which Landlock has no say.
         (libc::SYS_chmod, [0; 6]),
+        (libc::SYS_fchmod, [0, 0o600, 0, 0, 0, 0]),
         (libc::SYS_chown, [0; 6]),
         (libc::SYS_lchown, [0; 6]),
         (libc::SYS_fchmodat, [0; 6]),
@@ -112,6 +113,31 @@ fn of_a_thread_the_c_library_asks_in_a_way_that_can_be_looked_at() {
     assert_eq!(outcome(&["mtty-2"], SYS_clone3, [0; 6]), error(ENOSYS));
 }
 
+/// Who may run a file of this user's with that bit has this user's rights, and servers can open their own program.
+#[test]
+fn no_server_can_have_others_run_its_files_in_its_name() {
+    let setuid = 0o4755;
+    let later = ["mtty-2", "--control-path", "DIR/control"];
+    for mode in [setuid, 0o644] {
+        assert_eq!(outcome(&later, libc::SYS_fchmod, [0, mode, 0, 0, 0, 0]), KILLED, "{mode:o}");
+    }
+    // As a socket is made.
+    assert_eq!(outcome(&later, libc::SYS_fchmod, [u64::MAX, 0o600, 0, 0, 0, 0]), error(EBADF));
+    let call = |number, arguments| {
+        let directory = tempfile::tempdir().unwrap();
+        let mut manager = launch(directory.path(), &["--config", "DIR/devices.json", "--save"]);
+        let mut ready = String::new();
+        BufReader::new(manager.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        Tracee::seize(manager.id()).call(number, arguments)
+    };
+    assert_eq!(call(libc::SYS_fchmod, [u64::MAX, 0o644, 0, 0, 0, 0]), error(EBADF));
+    for special in [setuid, 0o2755, 0o1777] {
+        let mode = [u64::MAX, special, 0, 0, 0, 0];
+        assert_eq!(call(libc::SYS_fchmod, mode), KILLED, "{special:o}");
+    }
+    assert_eq!(call(libc::SYS_chmod, [0; 6]), KILLED, "its sockets are its own");
+}
+
 #[test]
 fn sockets_to_hosts_are_for_ports_that_can_have_them() {
     let tcp = [libc::AF_INET6 as u64, libc::SOCK_STREAM as u64, 0, 0, 0, 0];
@@ -136,7 +162,7 @@ fn sockets_to_hosts_are_for_ports_that_can_have_them() {
     }
     // Who looks up names loads libraries, and so could make code of a file in memory; not of memory that it writes to.
     let library = outcome(&later, SYS_mmap, [0, 4096, RX, LIBRARY, u64::MAX, 0]);
-    assert_eq!(library, error(libc::EBADF));
+    assert_eq!(library, error(EBADF));
     assert_eq!(outcome(&later, SYS_mmap, [0, 4096, RX, ANONYMOUS, u64::MAX, 0]), KILLED);
 }
 

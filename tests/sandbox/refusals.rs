@@ -98,6 +98,10 @@ fn an_auto_one_does_without_what_is_missing_and_says_so_once() {
     assert_eq!(sandbox["missing"], serde_json::json!([missing]), "{sandbox}");
     assert!(sandbox["landlock"].is_null(), "{sandbox}");
     assert_eq!((&sandbox["seccomp"], &sandbox["no_new_privs"]), (&"kill".into(), &true.into()));
+    // `run` says less than others, and this.
+    let run = ["run", "mtty-1", "--", "true"];
+    let said = without_landlock(|| end(program().args(run).spawn().unwrap()));
+    assert!(said.status.success() && said.err.matches(&line).count() == 1, "{said:?}");
 }
 
 #[test]

@@ -113,6 +113,15 @@ fn a_manager_s_is_shown_beside_its_devices() {
         let path = path.canonicalize().unwrap();
         assert!(allows.contains(&&*line("write", &path)), "{path:?}: {allows:?}");
     }
+    // Its own goes at the end. Files beside that are not its to take away.
+    let managed = Managed::start();
+    let info: Value = serde_json::from_str(&managed.say(&["info", "--json"]).ok()).unwrap();
+    let place = managed.directory().canonicalize().unwrap();
+    let of_place: Vec<_> = self::allows(&info["sandbox"])
+        .into_iter()
+        .filter(|it| it.ends_with(place.to_str().unwrap()))
+        .collect();
+    assert_eq!(of_place, [line("remove directories of", &place)]);
 }
 
 #[test]

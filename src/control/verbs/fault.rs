@@ -10,7 +10,7 @@ use crate::control::reply::{Answer, Failure};
 pub const VERB: Verb = Verb { name: "fault", members: &["device", "faults"], run };
 
 fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
-    let device = devices.named(request.text("device")?)?;
+    let device = devices.named(request.text("device")?, "in front of SPEC")?;
     let faults = faults(request)?;
     devices.alter(&device, move |event_loop, id| {
         event_loop.get(id)?;

@@ -18,7 +18,7 @@ pub const VERB: Verb = Verb { name: "info", members: &["device"], run };
 
 fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
     let infos = match request.text("device")? {
-        Some(name) => vec![info(devices.named(Some(name))?.as_ref(), devices)?],
+        Some(name) => vec![info(devices.named(Some(name), "--device")?.as_ref(), devices)?],
         None => all(devices)?,
     };
     Ok(json!({ "devices": infos, "sandbox": sandbox::in_force() }).into())

@@ -15,7 +15,7 @@ use crate::errors::plain;
 pub const VERB: Verb = Verb { name: "plane", members: &["device"], run };
 
 fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
-    let device = devices.named(request.text("device")?)?;
+    let device = devices.named(request.text("device")?, "--device")?;
     let plane = devices.ask(&device, |endpoint| endpoint.device().display())?;
     let fd = plane.as_ref().map(read_only).transpose()?;
     let plane = plane.as_ref().map(describe);

@@ -9,7 +9,7 @@ use crate::control::reply::{Answer, Failure};
 pub const VERB: Verb = Verb { name: "reset", members: &["device"], run };
 
 fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
-    let device = devices.named(request.text("device")?)?;
+    let device = devices.named(request.text("device")?, "as the last word")?;
     devices.tell(&device, |event_loop, id| {
         event_loop.get(id)?;
         event_loop.reset(id);

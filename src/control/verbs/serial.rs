@@ -49,7 +49,7 @@ fn error(word: &str) -> Result<u8, Failure> {
 
 /// The port that a request is about.
 pub fn port(request: &Request<'_>, devices: &Devices) -> Result<(Arc<Known>, u64, Port), Failure> {
-    let known = devices.named(request.text("device")?)?;
+    let known = devices.named(request.text("device")?, "--device")?;
     let number = request.number("port")?;
     let number = number.ok_or_else(|| Failure::invalid("name a 'port', 0 for the first"))?;
     let port = usize::try_from(number).ok().and_then(|number| known.ports.get(number));

@@ -16,7 +16,7 @@ use crate::serial::{Change, OF_A_SPEC, has_left};
 pub const VERB: Verb = Verb { name: "set", members: &["device", "options", "fd"], run };
 
 fn run(request: &Request<'_>, devices: &Devices) -> Result<Answer, Failure> {
-    let device = devices.named(request.text("device")?)?;
+    let device = devices.named(request.text("device")?, "in front of OPTION=VALUE")?;
     let mut changes = options(request)?;
     request.read_handed(&mut changes)?;
     let changing = device.change();

@@ -32,7 +32,7 @@ fn of_a_client_that_comes_and_goes_all_the_time_little_waits_and_its_end_is_true
     // The manager does something else meanwhile.
     (0..300).for_each(|_| drop(Client::negotiated(&socket)));
     drop(go_on);
-    let known = running.devices.named(Some("vfio0")).unwrap();
+    let known = running.devices.named(Some("vfio0"), "--device").unwrap();
     soon("nobody uses it", || {
         let user = running.devices.tell(&known, |it, id| it.get(id).map(Endpoint::user));
         user.unwrap().is_none()

@@ -4,7 +4,7 @@ use super::*;
 
 /// Those that every server has, whatever the arguments.
 const EVERY: &str = "0 1 2 3 4 5 6 7 8 11 12 13 14 15 17 18 19 20 21 24 25 26 28 32 33 35 39 43 44 45 46 47 48 51 52 \
-    54 55 60 63 73 74 75 77 79 82 83 84 86 87 88 89 91 95 96 98 99 102 104 107 108 110 111 115 121 \
+    54 55 60 63 73 74 75 77 79 82 83 84 86 87 88 89 95 96 98 99 102 104 107 108 110 111 115 121 \
     127 128 131 137 138 186 201 202 204 206 207 208 209 210 217 219 228 229 230 231 232 233 257 258 \
     262 263 264 265 266 267 269 271 273 281 285 288 290 291 292 293 295 296 299 307 309 316 318 319 \
     324 332 334 436 439 441";
@@ -43,9 +43,12 @@ fn each_server_has_the_calls_that_are_written_here_and_no_others() {
     are(Needs { has_tcp: true, ..none }, "", "44 46 307");
     are(Needs { tcp: true, ..none }, SOCKETS, "41 44 46 307");
     // inotify_add_watch, inotify_init1, inotify_rm_watch
-    are(Needs { names: true, has_tcp: true, ..none }, &format!("{SOCKETS} 254 255 294"), "41");
-    // chmod, chown, fchownat, fchmodat
-    are(Needs { shares: true, ..none }, "90 92 260 268", "");
+    // and fchmod
+    are(Needs { names: true, has_tcp: true, ..none }, &format!("{SOCKETS} 254 255 294"), "41 91");
+    // chown, fchownat; chmod, fchmodat
+    are(Needs { shares: true, ..none }, "92 260", "90 268");
+    // fchmod
+    are(Needs { saves: true, ..none }, "", "91");
     // wait4, waitid
     are(Needs { child: Some(1), ..none }, "61 247", "");
 }
