@@ -68,7 +68,8 @@ enum Task {
     ///
     /// wire: what a client waits for one access to a server: ours with and without polling, the vfio_user crate's, and an
     /// echo of as many bytes, which is the floor; what they cost in system calls and allocations. Client and server each
-    /// have a CPU. latency: one client among up to 1000 devices, idle or at work. No guest in either.
+    /// have a CPU; then they share one, and so do mtty-1 with the sandbox and mtty-1 without. latency: one client among up
+    /// to 1000 devices, idle or at work. No guest in either.
     ///
     /// serial: what a guest waits for a register, and how fast a tty goes each way, to and from a socket on the host. The
     /// guest has four serial ports: two of QEMU's own pci-serial, mtty, and mtty served with --poll-us 0. display: stores

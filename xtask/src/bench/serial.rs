@@ -129,6 +129,8 @@ pub fn run(rounds: usize, summary: &mut Summary) -> Result {
             summary.ratios(&name, &ratios(&port.load, &base.load), None);
             let name = format!("a guest's writes, {}, speed / QEMU's own", port.name);
             summary.ratios(&name, &ratios(&base.write.pace, &port.write.pace), None);
+            let name = format!("a guest's reads, {}, speed / QEMU's own", port.name);
+            summary.ratios(&name, &ratios(&base.read.pace, &port.read.pace), None);
         }
     }
     print_cost(&ports, rounds as f64, traced);

@@ -4,6 +4,7 @@
 mod counts;
 mod instructions;
 mod message;
+mod sandbox;
 mod user;
 
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use self::message::Exchange;
 use self::user::User;
 use super::machine::Cpus;
-use super::summary::Summary;
+use super::summary::{Bound, Summary};
 use super::{interval_name, median, ratios, spread};
 use crate::cargo::build;
 use crate::report::{Result, heading};
@@ -93,11 +94,15 @@ pub fn run(rounds: usize, summary: &mut Summary) -> Result {
             let times = cpus.measure(|| measure(&peers, &exchange, rounds))?;
             if !cpus.are_one() {
                 note(exchange.name, &times, summary);
+            } else if exchange.name == Exchange::register_read().name {
+                let what = "register read on one CPU, ours / by epoll";
+                summary.ratios(what, &beside(&times, SLEEPING, BY_EPOLL), None);
             }
             measured.push((exchange, times));
         }
         print(cpus, &measured, rounds);
     }
+    sandbox::run(rounds, summary)?;
     counts::run(&program, cpus, summary)
 }
 
@@ -132,7 +137,7 @@ fn note(name: &str, times: &Times, summary: &mut Summary) {
         match bound {
             // Nobody who waits for more than one client comes below an echo that does: that one decides.
             Some((.., most)) if at == SLEEPING => {
-                summary.aim(&what("echo"), &beside(times, at, 0), most);
+                summary.aim(&what("echo"), &beside(times, at, 0), Bound::Most(most));
                 summary.against(&what("by epoll"), &beside(times, at, BY_EPOLL), &control, NEAR);
             }
             Some((.., most)) => {

@@ -1,5 +1,6 @@
 //! What is said to a server, and how much it answers.
 
+use crate::bench::client;
 use crate::bench::protocol::{
     DEVICE_GET_REGION_INFO, DEVICE_SET_IRQS, HEADER, NO_REPLY, VERSION, load, message, store,
 };
@@ -60,6 +61,11 @@ impl Exchange {
 
     pub fn register_read() -> Self {
         Self::load("register read", 0, 4)
+    }
+
+    /// Of an mtty.
+    pub fn scratch_read() -> Self {
+        Self::new("scratch register read", client::read(), HEADER + ACCESS + 1)
     }
 
     pub fn register_write() -> Self {
