@@ -203,7 +203,10 @@ impl Connection {
     ) -> Flow {
         let rested = match self.rest {
             Rest::No => false,
-            Rest::Until(time) if time <= Instant::now() && !self.account.is_full() => true,
+            Rest::Until(time) if time <= Instant::now() && !self.account.is_full() => {
+                self.rest = Rest::No;
+                true
+            }
             Rest::Until(_) | Rest::ForEver if transport::has_hung_up(&self.socket) => {
                 return Flow::Ends;
             }
@@ -214,7 +217,6 @@ impl Connection {
             }
             Rest::ForEver => return Flow::Rests,
         };
-        self.rest = Rest::No;
         match self.try_attend(device, scratch, &mut watch, rested) {
             Ok(flow) => flow,
             Err(error) => {
@@ -308,31 +310,10 @@ impl Connection {
                 return Ok(Flow::Ends);
             }
             self.end += received.bytes;
-            watch.stats.received += received.bytes as u64;
+            watch.stats.received = watch.stats.received.wrapping_add(received.bytes as u64);
             fds_lost = received.fds_lost;
-            if received.fds != 0 {
-                return self.handle_charged(device, scratch, fds_lost, watch);
-            }
         }
         self.handle_all(device, scratch, fds_lost, watch)
-    }
-
-    /// Handles messages with descriptors. Who has sent more than can be closed rests until it is.
-    #[cold]
-    fn handle_charged(
-        &mut self,
-        device: &mut Device,
-        scratch: &mut Scratch,
-        fds_lost: bool,
-        watch: &mut Watch<'_>,
-    ) -> io::Result<Flow> {
-        scratch.fds.charge(&self.account);
-        let flow = self.handle_all(device, scratch, fds_lost, watch)?;
-        if flow == (Flow::Goes { blocked: false }) && self.account.is_full() {
-            self.rest = Rest::Until(Instant::now() + UNTIL_CLOSED);
-            return Ok(Flow::Rests);
-        }
-        Ok(flow)
     }
 
     /// Handles the messages that are complete, as far as the client takes the answers. `scratch.fds` came with the
@@ -372,7 +353,7 @@ impl Connection {
                 let result = self.session.handle(device, &header, body, &mut scratch.none, out);
                 // Not before: what a device panics at is answered by `fail`.
                 self.start += Header::SIZE + body.len();
-                self.handled += 1;
+                self.handled = self.handled.wrapping_add(1);
                 result
             });
             flow = match result {

@@ -30,9 +30,9 @@ impl Token {
     pub(crate) fn unpack(packed: u32) -> Self {
         let id = packed >> KIND_BITS;
         match packed & 3 {
-            0 => Self::Listener,
             1 => Self::Connection(id),
-            _ => Self::Source(id),
+            2 => Self::Source(id),
+            _ => Self::Listener,
         }
     }
 }

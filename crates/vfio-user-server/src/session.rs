@@ -113,6 +113,7 @@ impl Session {
     ///
     /// # Errors
     /// The [`Refusal`] to answer; nothing has been done then.
+    #[inline(always)]
     pub fn handle(
         &mut self,
         device: &mut Device,
@@ -128,8 +129,7 @@ impl Session {
             return self.version(device, header, body, fds, out);
         };
         let command = Command::try_from(header.command)?;
-        let takes_fds = matches!(command, Command::DmaMap | Command::DeviceSetIrqs);
-        if !takes_fds && !fds.is_empty() {
+        if !fds.is_empty() && !matches!(command, Command::DmaMap | Command::DeviceSetIrqs) {
             return Err(Refusal::Descriptors { count: fds.len() });
         }
         let message = Message { command, body };

@@ -55,7 +55,7 @@ impl Stats {
     pub(crate) fn count(&mut self, number: u16) {
         let at = usize::from(number);
         if let Some(count) = self.messages.get_mut(if at < NUMBERS { at } else { 0 }) {
-            *count += 1;
+            *count = count.wrapping_add(1);
         }
     }
 }

@@ -90,17 +90,22 @@ impl Drop for Foreign {
 
 /// Descriptors on their way from the socket to the message they belong to, in the order sent.
 ///
-/// Holds up to [`MAX_RECEIVED_FDS`], for which the room is taken once, at the start.
+/// Holds up to [`MAX_RECEIVED_FDS`], for which the room is taken once, with the first.
+#[derive(Default)]
 pub struct Fds {
     held: Vec<Foreign>,
-    /// What the next read's control data go to; kept, since clearing it each time would cost more than the parsing.
-    control: Box<Control<{ control_space(MAX_RECEIVED_FDS) }>>,
+    /// What the next read's control data go to, since the first read; kept, since clearing it each time would cost more
+    /// than the parsing.
+    control: Option<Box<Rights>>,
 }
 
+/// Control data for as many descriptors as can come.
+type Rights = Control<{ control_space(MAX_RECEIVED_FDS) }>;
+
 impl Fds {
-    /// An empty queue. Allocates, and is the last of its methods to do so.
+    /// An empty queue. It allocates with its first read, and with its first descriptor, and then no more.
     pub fn new() -> Self {
-        Self { held: Vec::with_capacity(MAX_RECEIVED_FDS), control: Box::new(Control([0; _])) }
+        Self::default()
     }
 
     /// Descriptors held.
@@ -162,7 +167,8 @@ impl Fds {
     #[cold]
     unsafe fn adopt(&mut self, size: usize) -> bool {
         let mut all = true;
-        let mut rest = self.control.0.get(..size).unwrap_or_default();
+        let control = self.control.as_ref().and_then(|control| control.0.get(..size));
+        let mut rest = control.unwrap_or_default();
         while let Some((length, rights)) = control_header(rest) {
             let data = rest.get(CONTROL_HEADER..length).filter(|_| rights).unwrap_or_default();
             for fd in data.as_chunks().0 {
@@ -181,6 +187,7 @@ impl Fds {
 fn keep(held: &mut Vec<Foreign>, fd: Foreign) -> bool {
     let room = held.len() < MAX_RECEIVED_FDS;
     if room {
+        held.reserve_exact(MAX_RECEIVED_FDS - held.len());
         held.push(fd);
     }
     room
@@ -195,12 +202,6 @@ fn control_header(bytes: &[u8]) -> Option<(usize, bool)> {
     let rights = i32::from_ne_bytes(*level) == libc::SOL_SOCKET
         && i32::from_ne_bytes(*kind) == libc::SCM_RIGHTS;
     (CONTROL_HEADER..=bytes.len()).contains(&length).then_some((length, rights))
-}
-
-impl Default for Fds {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl fmt::Debug for Fds {
@@ -240,8 +241,9 @@ pub fn receive(socket: impl AsFd, buf: &mut [u8], fds: &mut Fds) -> io::Result<R
     let mut message: libc::msghdr = unsafe { mem::zeroed() };
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
-    message.msg_control = fds.control.0.as_mut_ptr().cast();
-    message.msg_controllen = fds.control.0.len() as _;
+    let control = fds.control.get_or_insert_with(|| Box::new(Control([0; _])));
+    message.msg_control = control.0.as_mut_ptr().cast();
+    message.msg_controllen = control.0.len() as _;
     let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
     // SAFETY: `message` points to `buf` and to `fds.control`, with their sizes, and both are borrowed mutably here.
     let bytes =

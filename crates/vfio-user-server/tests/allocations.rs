@@ -1,4 +1,4 @@
-//! A message costs no allocation on its way in or out. Alone in its binary, for the allocator's sake.
+//! A message costs no allocation on its way in or out, but the first. Alone in its binary, for the allocator's sake.
 
 #![cfg(test)]
 #[path = "common/counting.rs"]
@@ -21,7 +21,7 @@ fn messages_come_and_go_without_allocation() {
     let access = RegionAccess { count: 4, ..RegionAccess::default() };
 
     counting::count(true);
-    let before = counting::allocations();
+    let mut before = counting::allocations();
     for round in 0..1000 {
         let mut message = [0; 32];
         let rest = header.encode(&mut message).unwrap();
@@ -36,6 +36,11 @@ fn messages_come_and_go_without_allocation() {
         assert!(held.append(&mut fds));
         held.clear();
         assert!(receive(&server, &mut buf, &mut fds).is_err(), "nothing more");
+        if round == 0 {
+            // The first read and the first descriptors take their room.
+            assert!(counting::allocations() - before <= 3);
+            before = counting::allocations();
+        }
     }
     assert_eq!(counting::allocations(), before);
 }

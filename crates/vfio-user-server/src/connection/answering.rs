@@ -112,7 +112,7 @@ impl Connection {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
             Err(error) => return Err(error),
         };
-        stats.sent += sent as u64;
+        stats.sent = stats.sent.wrapping_add(sent as u64);
         if sent < bytes.len() {
             // Descriptors go with the first byte.
             self.keep(bytes.get(sent..).unwrap_or_default(), fd.filter(|_| sent == 0))?;
