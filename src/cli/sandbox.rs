@@ -88,9 +88,12 @@ impl Cli {
 
     /// What options do not go together that are right one by one.
     pub fn contradiction(&self) -> Option<String> {
-        match &self.command {
-            Some(Command::Wait(options)) => options.contradiction(),
-            _ => self.sandbox()?.contradiction().map(Into::into),
-        }
+        let of_sockets = match &self.command {
+            Some(Command::Wait(options)) => return options.contradiction(),
+            Some(Command::Serve(options)) => options.contradiction(),
+            Some(Command::Run(options)) => options.contradiction(),
+            _ => None,
+        };
+        of_sockets.or_else(|| self.sandbox()?.contradiction().map(Into::into))
     }
 }

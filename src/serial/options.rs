@@ -121,6 +121,12 @@ impl Ports {
         self.specs.iter().flatten().map(|(_, spec)| spec)
     }
 
+    /// The same, with the option's name.
+    pub fn named_specs(&self) -> impl Iterator<Item = (&'static str, &Spec)> {
+        let specs = self.names.iter().copied().zip(&self.specs);
+        specs.filter_map(|(name, spec)| Some((name, &spec.as_ref()?.1)))
+    }
+
     /// What has been given of them, as it was written.
     pub fn given(&self) -> impl Iterator<Item = (&'static str, String)> {
         let specs = self.names.iter().copied().zip(&self.specs);

@@ -382,4 +382,25 @@ fn one_path_for_two_sockets_is_a_wrong_command_line() {
         assert!(complaint(&said, 2).starts_with(words), "{socket} {path}: {said:?}");
         assert!(!directory.path().join("a").exists());
     }
+    // A port's is one as well.
+    let port = ["--serial0", "unix:a"];
+    let serve = ["serve", "mtty-1", "--socket-path"];
+    let run = ["run", "mdpy-vga", "mtty-1,serial0=unix:a", "--control-path", "./a", "--", "true"];
+    let two = ["run", "mtty-1,serial0=unix:a", "mtty-1,serial0=unix:here/a", "--", "true"];
+    for (arguments, words) in [
+        (
+            [&serve[..], &["here/a"], &port].concat(),
+            "--socket-path and serial0 are the same, here/a,",
+        ),
+        (
+            [&serve[..], &["b", "--control-path", "a"], &port].concat(),
+            "--control-path and serial0 are the same, a,",
+        ),
+        (run.to_vec(), "--control-path and serial0 of device 2 are the same, ./a,"),
+        (two.to_vec(), "serial0 of device 2 and serial0 of device 1 are the same, here/a,"),
+    ] {
+        let said = say(mdev_user(&arguments).current_dir(directory.path()));
+        assert!(complaint(&said, 2).starts_with(words), "{arguments:?}: {said:?}");
+        assert!(!directory.path().join("a").exists() && !directory.path().join("b").exists());
+    }
 }
