@@ -88,6 +88,7 @@ fn each_command_is_explained() {
         "mtty-1, mtty-2, mdpy-vga, mdpy-xga, mdpy-hd, mbochs-small",
         "--poll-us",
         "127",
+        "serial0, serial1 and pace of an mtty, xres, yres and edid of an mbochs",
         "126",
         "128 + N",
         "Examples:",
