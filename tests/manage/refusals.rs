@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use crate::handing::{ask, refusal};
 use crate::managed::{Managed, ONE, TWO, end, launch, program, soon};
@@ -286,5 +287,8 @@ fn what_comes_to_lead_to_the_control_socket_later_is_turned_away_there() {
     assert_eq!(said(), 0);
     symlink(managed.path("control"), &later).unwrap();
     soon("it is turned away", || said() > 0);
+    // It tries again, some fifty times a second, and that is no news.
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(said(), 1, "{}", managed.log());
     managed.remove(&made);
 }
