@@ -7,10 +7,22 @@ use vfio_device::Errno;
 
 /// Says what is wrong, in one line, whatever is in a path or a name.
 pub fn complain(what: impl Display) {
-    let what = what.to_string();
-    let what: String = what.chars().map(|it| if it.is_control() { '?' } else { it }).collect();
+    let what = printable(&what.to_string());
     // `eprintln!` would panic if nobody listens.
     let _ = writeln!(io::stderr(), "mdev-user: {what}");
+}
+
+/// Text of somebody else, which is not to play with a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|it| if it.is_control() || turns(it) { '?' } else { it }).collect()
+}
+
+/// Whether it turns the direction of what is around it, so that it is seen in another order than it has.
+fn turns(character: char) -> bool {
+    matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
 }
 
 /// An error without the number that Rust puts after it.

@@ -20,7 +20,7 @@ use rustix::net::{
     AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, sendto, socket_with,
 };
 
-use crate::errors::plain;
+use crate::errors::{plain, printable};
 use crate::inherited;
 
 /// Names the socket of whoever wants to be told.
@@ -77,13 +77,9 @@ impl Notify {
 
     fn say(&self, state: Option<&'static str>, status: &str) {
         if let Self(Some(teller)) = self {
-            teller.queue.put(Message { state, status: line(status) });
+            teller.queue.put(Message { state, status: printable(status) });
         }
     }
-}
-
-fn line(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() { '?' } else { it }).collect()
 }
 
 struct Message {

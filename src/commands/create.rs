@@ -9,8 +9,9 @@ use super::handing;
 use super::print as print_text;
 use super::serial::object;
 use crate::cli;
-use crate::control::client::{Client, Deadline, PATIENCE, printable};
+use crate::control::client::{Client, Deadline, PATIENCE};
 use crate::device_spec;
+use crate::errors::printable;
 
 pub fn create(options: &cli::Create) -> Result<ExitCode, Box<dyn Error>> {
     let mut members = object(json!({ "type": options.device }));

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use crate::cli;
-use crate::control::client::{Client, Deadline, EVENTS, FOREVER, PATIENCE, printable};
-use crate::errors::plain;
+use crate::control::client::{Client, Deadline, EVENTS, FOREVER, PATIENCE};
+use crate::errors::{plain, printable};
 
 pub fn print(options: &cli::Events) -> Result<ExitCode, Box<dyn Error>> {
     let deadline = Deadline::after(PATIENCE);

@@ -11,7 +11,8 @@ use serde_json::Value;
 use super::print as print_text;
 use super::types::print_json;
 use crate::cli;
-use crate::control::client::{Client, Deadline, PATIENCE, printable};
+use crate::control::client::{Client, Deadline, PATIENCE};
+use crate::errors::printable;
 
 pub fn print(options: &cli::Info) -> Result<ExitCode, Box<dyn Error>> {
     let deadline = Deadline::after(PATIENCE);

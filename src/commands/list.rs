@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use super::print as print_text;
 use super::types::{objects, print_json};
 use crate::cli;
-use crate::control::client::{Client, Deadline, PATIENCE, printable};
+use crate::control::client::{Client, Deadline, PATIENCE};
+use crate::errors::printable;
 
 pub fn print(options: &cli::List) -> Result<ExitCode, Box<dyn Error>> {
     let deadline = Deadline::after(PATIENCE);

@@ -9,7 +9,8 @@ use super::handing;
 use super::print as print_text;
 use super::serial::object;
 use crate::cli;
-use crate::control::client::{Client, Deadline, PATIENCE, printable};
+use crate::control::client::{Client, Deadline, PATIENCE};
+use crate::errors::printable;
 use crate::usage;
 
 pub fn set(options: &cli::Set) -> Result<ExitCode, Box<dyn Error>> {

@@ -9,7 +9,8 @@ use vfio_device::DEVICE_API;
 
 use super::print as print_text;
 use crate::cli;
-use crate::control::client::{Client, Deadline, PATIENCE, printable};
+use crate::control::client::{Client, Deadline, PATIENCE};
+use crate::errors::printable;
 use crate::manage::Tree;
 use crate::parents::Parents;
 

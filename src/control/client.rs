@@ -17,7 +17,7 @@ use rustix::net::{
 use serde_json::{Map, Value};
 
 use super::lines;
-use crate::errors::plain;
+use crate::errors::{plain, printable};
 
 /// For what takes as long as it takes.
 pub const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
@@ -278,9 +278,4 @@ fn why(path: &Path, errno: Errno) -> String {
         }
         _ => format!("{}; start the server again", plain(&errno.into())),
     }
-}
-
-/// Text of a server, which is not to play with a terminal.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|it| if it.is_control() { '?' } else { it }).collect()
 }

@@ -10,8 +10,8 @@ use vfio_device::Unregister;
 use vfio_user_server::{EndpointId, User};
 
 use super::definitions::Definition;
-use crate::control::client::printable;
 use crate::control::{Failure, comm};
+use crate::errors::printable;
 use crate::serial::Ringer;
 
 /// From one request to go to the next, as in the kernel.

@@ -111,7 +111,7 @@ impl Viewer {
         self.client = Some(client);
         self.has_answered = true;
         if let Some(node) = answer.value.get("device").and_then(Value::as_str) {
-            self.node = crate::control::client::printable(node);
+            self.node = crate::errors::printable(node);
         }
         answer.value = answer.value.get_mut("plane").map(Value::take).unwrap_or_default();
         Ok(answer)

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::control::client::printable;
+use crate::errors::printable;
 
 /// A metric of one value a device: name, kind, what it is, and where `info` has it.
 type Metric = (&'static str, &'static str, &'static str, &'static [&'static str]);

@@ -286,6 +286,24 @@ fn a_hostile_label_is_escaped() {
 }
 
 #[test]
+fn a_text_that_turns_what_is_around_it_is_shown_without_that() {
+    // Marks, embeddings and overrides, isolates; and text that is written from the right by itself.
+    let turns = "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}";
+    let name = format!("a{turns}b \u{5d0}");
+    let shown = "a????????????b \u{5d0}";
+    let info = json!({"ok": {"devices": [{"node": name, "type": "x"}]}});
+    let error = json!({"error": {"errno": "EINVAL", "message": name}});
+    for (answer, option) in [(&info, None), (&info, Some("--metrics")), (&error, None)] {
+        let answer = format!("{answer}\n");
+        let server = super::server::Server::new(move |_| Some((answer.clone().into(), Vec::new())));
+        let said = say(asking("info", &server.path()).args(option));
+        let text = said.out.clone() + &said.err;
+        assert!(text.contains(shown), "{option:?}: {text}");
+        assert!(!text.contains(|it| turns.contains(it)), "{option:?}: {text:?}");
+    }
+}
+
+#[test]
 fn metrics_of_two_servers_have_no_sample_in_common() {
     let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let _programs = [serve("mtty-1", &directories[0]), serve("mtty-1", &directories[1])];
