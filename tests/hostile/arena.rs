@@ -117,6 +117,20 @@ impl Arena {
     /// The same of what is not one client's doing.
     #[track_caller]
     pub fn goes_through(&self, told: &str, who: &str, attack: impl FnOnce(&Self)) -> Vec<String> {
+        self.outlives(Some((told, who)), attack)
+    }
+
+    /// The same of what is answered to who asks, if that, and is no matter for the log: it has nothing but that the device
+    /// was used, as it is to see how it does.
+    #[track_caller]
+    pub fn is_not_told_of(&self, attack: impl FnOnce(&Self)) {
+        let mut log = self.outlives(None, attack);
+        log.retain(|line| !line.contains("is using the device") && !line.contains("has left"));
+        assert!(log.is_empty(), "{log:#?}");
+    }
+
+    #[track_caller]
+    fn outlives(&self, told: Option<(&str, &str)>, attack: impl FnOnce(&Self)) -> Vec<String> {
         self.use_it(); // what is had once is not to be counted
         let mut neighbour = Client::negotiated(&self.neighbour.socket);
         neighbour.write(0, PLACE, TEXT);
@@ -151,10 +165,12 @@ impl Arena {
         if !self.is_stopped {
             clock.is_content();
         }
-        soon("the log tells of it", || {
-            let log = self.log();
-            log[lines..].iter().any(|line| line.contains(told) && line.contains(who))
-        });
+        if let Some((told, who)) = told {
+            soon("the log tells of it", || {
+                let log = self.log();
+                log[lines..].iter().any(|line| line.contains(told) && line.contains(who))
+            });
+        }
         self.use_it();
         soon("no descriptor is left", || self.managed.held() == held);
         let grown = self.managed.resident().saturating_sub(resident);
@@ -164,10 +180,8 @@ impl Arena {
         let most = RATE * (start.elapsed().as_secs() + 2);
         assert!(log.len() as u64 <= most, "{} lines: {log:#?}", log.len());
         for word in ["WARN", "ERROR", "panicked", "lines of the log were lost"] {
-            assert!(
-                !log.iter().any(|line| line.contains(word) && !line.contains(told)),
-                "{log:#?}"
-            );
+            let is_it = |line: &str| told.is_some_and(|(told, _)| line.contains(told));
+            assert!(!log.iter().any(|line| line.contains(word) && !is_it(line)), "{log:#?}");
         }
         assert!(!self.managed.log().contains("panicked"));
         log

@@ -1,5 +1,6 @@
 //! Enemies of the built program. Of each: it gets the right answer or its connection ends, nobody else comes to harm, and
-//! the log has a useful line about it and not many ([`Arena::withstands`](arena::Arena::withstands)).
+//! the log has a useful line about it and not many ([`Arena::withstands`](arena::Arena::withstands)), or, of what is only
+//! answered, none ([`Arena::is_not_told_of`](arena::Arena::is_not_told_of)).
 //!
 //! What each message is answered is in `crates/vfio-user-server/tests`, what brought other servers down in `peers_*.rs`.
 #![cfg(test)]

@@ -61,7 +61,7 @@ fn one_that_takes_no_answers() {
 #[test]
 fn one_that_says_a_byte_a_second_and_many_that_say_nothing() {
     let arena = Arena::start();
-    arena.withstands("is using the device", |arena| {
+    arena.is_not_told_of(|arena| {
         let mut slow = control(arena);
         let silent: Vec<_> = (0..200).map(|_| control(arena)).collect();
         for byte in b"{\"v" {
@@ -74,7 +74,6 @@ fn one_that_says_a_byte_a_second_and_many_that_say_nothing() {
         BufReader::new(&slow).read_line(&mut answer).unwrap();
         assert!(answer.contains("\"ok\""), "{answer}");
         drop(silent);
-        arena.use_it();
     });
 }
 
@@ -86,7 +85,7 @@ fn change(arena: &Arena, fd: Value) -> String {
 #[test]
 fn descriptors_that_would_keep_who_reads_them_waiting() {
     let arena = Arena::start();
-    arena.withstands("is using the device", |arena| {
+    arena.is_not_told_of(|arena| {
         let fifo = arena.managed.directory().join("fifo");
         mknodat(CWD, &fifo, FileType::Fifo, Mode::RWXU, 0).unwrap();
         let fifo = File::options().read(true).write(true).open(fifo).unwrap();
@@ -101,8 +100,6 @@ fn descriptors_that_would_keep_who_reads_them_waiting() {
             assert_eq!(refusal(&answer(&client)), "EINVAL: mine is no regular file");
         }
         asks(arena);
-        // Who asked was told; to the log it is nothing.
-        arena.use_it();
     });
 }
 
