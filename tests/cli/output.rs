@@ -171,6 +171,7 @@ fn capabilities_tell_a_program_what_it_needs() {
     assert_eq!(
         value["features"],
         serde_json::json!([
+            "allow-path",
             "allow-uid",
             "control-path",
             "fault",
@@ -180,7 +181,9 @@ fn capabilities_tell_a_program_what_it_needs() {
             "notify-socket",
             "once",
             "poll-us",
-            "ready-fd"
+            "ready-fd",
+            "sandbox",
+            "seccomp"
         ])
     );
     // As with vhost-user's programs, other words are ignored.
