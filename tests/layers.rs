@@ -188,6 +188,14 @@ fn every_test_that_the_security_page_names_exists() {
 }
 
 #[test]
+fn the_test_that_shows_what_a_name_is_exists() {
+    let page = std::fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let (_, name) = page.split_once("A test's name is a sentence that says what holds (`").unwrap();
+    let name = name.split('`').next().unwrap();
+    assert!(named::tests(root(), &["crates"]).contains(name), "{name}");
+}
+
+#[test]
 fn every_fault_that_brought_another_server_down_has_its_row() {
     let rows = table("security.md", "What brought other servers down");
     let mut faults: Vec<_> = rows.iter().flat_map(|row| row[0].split(", ")).collect();

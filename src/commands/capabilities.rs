@@ -15,6 +15,6 @@ pub fn print() -> Result<ExitCode, Box<dyn Error>> {
         "type": "vfio-user",
         "protocol": { "major": 0, "minor": 0 },
         "types": Parents::type_names(),
-        "features": ["allow-uid", "control-path", "fault", "fd", "listen-fds", "manage", "notify-socket", "once", "poll-us", "ready-fd"],
+        "features": ["allow-path", "allow-uid", "control-path", "fault", "fd", "listen-fds", "manage", "notify-socket", "once", "poll-us", "ready-fd", "sandbox", "seccomp"],
     }))
 }

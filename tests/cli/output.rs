@@ -172,6 +172,7 @@ fn capabilities_tell_a_program_what_it_needs() {
     assert_eq!(
         value["features"],
         serde_json::json!([
+            "allow-path",
             "allow-uid",
             "control-path",
             "fault",
@@ -181,7 +182,9 @@ fn capabilities_tell_a_program_what_it_needs() {
             "notify-socket",
             "once",
             "poll-us",
-            "ready-fd"
+            "ready-fd",
+            "sandbox",
+            "seccomp"
         ])
     );
     // As with vhost-user's programs, other words are ignored.

@@ -16,6 +16,8 @@ mod serial;
 mod summary;
 mod wire;
 
+pub use wire::profile::run as profile;
+
 use clap::ValueEnum;
 
 use self::summary::Summary;

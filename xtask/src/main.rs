@@ -87,6 +87,11 @@ enum Task {
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
         rounds: Option<u16>,
     },
+    /// Shows in which functions of the server the instructions of a register access are
+    ///
+    /// The server is led through them one by one; nothing has to be left alone meanwhile. Needs nm, which comes with
+    /// binutils.
+    Profile,
     /// Runs for long what the test command runs for a moment
     #[command(subcommand)]
     Soak(soak::Of),
@@ -102,6 +107,7 @@ fn main() -> ExitCode {
         Task::Test => test::run(),
         Task::Deb => deb::run(),
         Task::Bench { of, rounds } => bench::run(of, rounds.map(usize::from)),
+        Task::Profile => bench::profile(),
         Task::Soak(of) => soak::run(of),
     });
     match outcome {

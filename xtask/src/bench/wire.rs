@@ -4,6 +4,7 @@
 mod counts;
 mod instructions;
 mod message;
+pub mod profile;
 mod sandbox;
 mod user;
 

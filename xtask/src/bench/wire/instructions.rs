@@ -1,8 +1,8 @@
 //! User instructions of an access: the server is led through them one by one.
 //!
-//! Nothing has to be installed for that, and the clock that a process reads without a system call counts too. valgrind's
-//! callgrind, which does not see into that and slows a thread down only when it runs, is the tool to find out which function
-//! they are in: `docs/performance.md` says how.
+//! Nothing has to be installed for that, and the clock that a process reads without a system call counts too. Which function
+//! they are in is asked by `cargo xtask profile`. valgrind's callgrind, which `docs/performance.md` has figures by, does not
+//! see into that clock.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -35,9 +35,13 @@ pub fn of_a_read(program: &Path, at: usize) -> Result<f64> {
     for _ in 0..10 {
         user.once()?;
     }
-    let mut counts = Vec::new();
-    let mut outcome = Ok(());
-    steps(Pid::from_raw(peer.server.pid().as_raw_nonzero().get()), |count| {
+    let (mut counts, mut outcome) = (Vec::new(), Ok(()));
+    let count = AtomicU64::new(0);
+    let step = || {
+        count.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    };
+    steps(Pid::from_raw(peer.server.pid().as_raw_nonzero().get()), step, || {
         outcome = (0..WARM + ACCESSES).try_for_each(|_| {
             let before = count.load(Ordering::SeqCst);
             user.once().map_err(|error| error.to_string())?;
@@ -49,15 +53,16 @@ pub fn of_a_read(program: &Path, at: usize) -> Result<f64> {
     Ok(median(counts.get(WARM..).unwrap_or_default()))
 }
 
-/// Counts the instructions of the first thread of a process while `work` is done in another thread of this one.
-fn steps(pid: Pid, work: impl FnOnce(&AtomicU64) + Send) -> Result {
+/// Leads the first thread of a process while `work` is done in another thread of this one: calls `each` after each of its
+/// instructions.
+pub fn steps(pid: Pid, mut each: impl FnMut() -> Result, work: impl FnOnce() + Send) -> Result {
     seize(pid, ptrace::Options::empty())?;
     ptrace::interrupt(pid)?;
     waitpid(pid, None)?;
-    let (count, done) = (AtomicU64::new(0), AtomicBool::new(false));
+    let done = AtomicBool::new(false);
     let outcome = thread::scope(|scope| {
         scope.spawn(|| {
-            work(&count);
+            work();
             done.store(true, Ordering::SeqCst);
         });
         let mut runs = false;
@@ -69,7 +74,7 @@ fn steps(pid: Pid, work: impl FnOnce(&AtomicU64) + Send) -> Result {
             match waitpid(pid, Some(WaitPidFlag::WNOHANG))? {
                 WaitStatus::StillAlive => thread::yield_now(),
                 WaitStatus::Stopped(_, Signal::SIGTRAP) => {
-                    count.fetch_add(1, Ordering::SeqCst);
+                    each()?;
                     runs = false;
                 }
                 other => {
