@@ -22,7 +22,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use vfio_user_server::{Listener, closer};
+use vfio_user_server::Listener;
+use vfio_user_server::closer::{self, Account};
 
 use clients::{Client, Clients};
 pub use devices::{Devices, Known};
@@ -94,7 +95,14 @@ fn accept_all(
     clients: &Arc<Clients>,
     devices: &Arc<Devices>,
 ) {
+    let account = Account::default();
     while !waits(listeners, stop, None) {
+        if account.is_full() {
+            if waits(&[], stop, Some(REST)) {
+                return;
+            }
+            continue;
+        }
         for listener in listeners {
             let accepted = match listener.accept() {
                 // There are no descriptors left but these.
@@ -102,7 +110,7 @@ fn accept_all(
                 accepted => accepted,
             };
             match accepted {
-                Ok(Some(stream)) => welcome(stream, &mut gate, clients, devices),
+                Ok(Some(stream)) => welcome(stream, &mut gate, clients, devices, &account),
                 Ok(None) => (),
                 Err(error) => {
                     log::debug!("control socket: cannot take a client on: {error}");
@@ -116,7 +124,13 @@ fn accept_all(
 }
 
 /// Takes a client on, unless it may not come in, or is one too many.
-fn welcome(stream: UnixStream, gate: &mut Gate, clients: &Arc<Clients>, devices: &Arc<Devices>) {
+fn welcome(
+    stream: UnixStream,
+    gate: &mut Gate,
+    clients: &Arc<Clients>,
+    devices: &Arc<Devices>,
+    account: &Account,
+) {
     let stream = match gate.admit(&stream) {
         Err(Stranger(who)) => {
             connection::turn_away(&stream, &who);
@@ -136,7 +150,7 @@ fn welcome(stream: UnixStream, gate: &mut Gate, clients: &Arc<Clients>, devices:
         },
     };
     // What it sent along may keep waiting whoever closes it.
-    closer::close_elsewhere(stream.into());
+    closer::close_elsewhere(stream.into(), account);
 }
 
 fn start(client: Arc<Client>, clients: Arc<Clients>, devices: Arc<Devices>) -> io::Result<()> {

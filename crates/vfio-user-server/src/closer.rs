@@ -23,9 +23,9 @@ const MOST_THREADS: usize = 64;
 const FULL: usize = 64;
 static CLOSER: Closer = Closer { queue: Mutex::new(Queue::new()), more: Condvar::new() };
 
-/// Who is answerable for descriptors.
+/// Who is answerable for descriptors. All clones are one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Account(Arc<Debt>);
+pub struct Account(Arc<Debt>);
 
 /// Both change while the queue is locked.
 #[derive(Debug, Default)]
@@ -37,9 +37,17 @@ struct Debt {
 }
 
 impl Account {
-    /// Whether so much is not closed yet that no more should be taken.
-    pub(crate) fn is_full(&self) -> bool {
-        self.0.open.load(Ordering::Relaxed) >= FULL
+    /// Whether so much is not closed yet, 64 descriptors, that no more should be taken.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.0.open.load(Ordering::Relaxed) >= FULL && Self::is_left_full()
+    }
+
+    /// Who waits for this hands nothing more over: a thread that could not be had before is tried again here.
+    #[cold]
+    fn is_left_full() -> bool {
+        CLOSER.queue.lock().unwrap_or_else(PoisonError::into_inner).staff();
+        true
     }
 }
 
@@ -106,9 +114,9 @@ pub(crate) fn close(fd: OwnedFd, account: Option<Account>) {
     if waits_for_nobody(&fd) { drop(fd) } else { enqueue(fd, account) }
 }
 
-/// Closes a descriptor on another thread: soon, if nothing keeps it waiting.
-pub fn close_elsewhere(fd: OwnedFd) {
-    enqueue(fd, None);
+/// Closes a descriptor on another thread: soon, if nothing keeps it waiting, or others of this account.
+pub fn close_elsewhere(fd: OwnedFd, account: &Account) {
+    enqueue(fd, Some(account.clone()));
 }
 
 fn enqueue(fd: OwnedFd, account: Option<Account>) {

@@ -202,6 +202,11 @@ impl Connection {
         mut watch: Watch<'_>,
     ) -> Flow {
         let rested = match self.rest {
+            Rest::No if self.account.is_full() => {
+                // Who has sent more than can be closed says no more until it is.
+                self.rest = Rest::Until(Instant::now() + UNTIL_CLOSED);
+                return Flow::Rests;
+            }
             Rest::No => false,
             Rest::Until(time) if time <= Instant::now() && !self.account.is_full() => {
                 self.rest = Rest::No;

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use crate::closer;
+use crate::closer::{self, Account};
 pub use crate::socket_path::ListenError;
 use crate::socket_path::{SocketFile, listen_at};
 
@@ -70,10 +70,11 @@ impl Drop for Listener {
     fn drop(&mut self) {
         // Who has not been accepted may have sent what is not to be closed here. Those who wait at an inherited socket are
         // for whoever holds it next.
+        let account = Account::default();
         let most = if self.own.take().is_some() { 2 * BACKLOG } else { 0 };
         for _ in 0..most {
             match self.socket.accept() {
-                Ok((stream, _)) => closer::close_elsewhere(stream.into()),
+                Ok((stream, _)) => closer::close_elsewhere(stream.into(), &account),
                 Err(_) => break,
             }
         }

@@ -225,7 +225,7 @@ pub struct Received {
 /// Takes what is there: up to `buf.len()` bytes, and the descriptors sent with the last of them, which are appended
 /// to `fds`.
 ///
-/// One `recvmsg`; allocates nothing. Control messages other than `SCM_RIGHTS` are dropped.
+/// One `recvmsg`; allocates nothing but the first time, and with the first descriptor. Control messages other than `SCM_RIGHTS` are dropped.
 ///
 /// # Errors
 ///

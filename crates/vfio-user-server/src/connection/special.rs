@@ -1,11 +1,10 @@
 //! Messages to which there is more than their bytes: descriptors, faults, a device that has failed.
 
 use std::io;
-use std::time::Instant;
 
 use vfio_device::Device;
 
-use super::{Connection, Flow, Rest, UNTIL_CLOSED, Watch, first_message};
+use super::{Connection, Flow, Watch, first_message};
 use crate::fault::Effect;
 use crate::refusal::Refusal;
 use crate::scratch::Scratch;
@@ -42,11 +41,6 @@ impl Connection {
                 scratch.fds.clear();
             }
             self.held.keep(&mut scratch.fds, fresh_lost, self.end);
-        }
-        if flow == (Flow::Goes { blocked: false }) && self.account.is_full() {
-            // Who has sent more than can be closed rests until it is.
-            self.rest = Rest::Until(Instant::now() + UNTIL_CLOSED);
-            flow = Flow::Rests;
         }
         Ok(flow)
     }

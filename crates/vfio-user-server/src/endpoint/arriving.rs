@@ -25,7 +25,7 @@ impl Endpoint {
     pub(super) fn accept(&mut self, registry: Registry<'_>) {
         let Some(listener) = &self.listener else { return };
         if self.user_account.is_full() || self.other_account.is_full() {
-            self.waits += 1;
+            self.waits = self.waits.saturating_add(1);
             if self.waits == LONG {
                 log::warn!(
                     "{}: takes no client on: what clients have sent cannot be closed, since something keeps it waiting (a \
@@ -85,7 +85,7 @@ impl Endpoint {
                 }
                 None if may_open => (),
                 None => {
-                    closer::close_elsewhere(socket.into());
+                    closer::close_elsewhere(socket.into(), &self.other_account);
                     return Ok(());
                 }
             }
