@@ -65,7 +65,7 @@ fn a_call_that_serving_does_not_take_ends_the_program() {
         (libc::SYS_inotify_add_watch, [0; 6]),
         // Files' owners and modes, of which Landlock has no say.
         (libc::SYS_chmod, [0; 6]),
-        (libc::SYS_fchmod, [0, 0o600, 0, 0, 0, 0]),
+        (libc::SYS_fchmod, [u64::MAX, 0o600, 0, 0, 0, 0]),
         (libc::SYS_chown, [0; 6]),
         (libc::SYS_lchown, [0; 6]),
         (libc::SYS_fchmodat, [0; 6]),
@@ -119,7 +119,11 @@ fn no_server_can_have_others_run_its_files_in_its_name() {
     let setuid = 0o4755;
     let later = ["mtty-2", "--control-path", "DIR/control"];
     for mode in [setuid, 0o644] {
-        assert_eq!(outcome(&later, libc::SYS_fchmod, [0, mode, 0, 0, 0, 0]), KILLED, "{mode:o}");
+        assert_eq!(
+            outcome(&later, libc::SYS_fchmod, [u64::MAX, mode, 0, 0, 0, 0]),
+            KILLED,
+            "{mode:o}"
+        );
     }
     // As a socket is made.
     assert_eq!(outcome(&later, libc::SYS_fchmod, [u64::MAX, 0o600, 0, 0, 0, 0]), error(EBADF));
