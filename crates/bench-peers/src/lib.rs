@@ -5,9 +5,9 @@
 //!
 //! | region | | |
 //! |---|---|---|
-//! | 0 | 4 KiB, trapped | [`small::SCRATCH`] holds what is stored; a store to [`small::FIRE`] fires vector 0 of MSI |
-//! | | | the first store to [`small::ALLOCATIONS`] begins to count those of this thread, a load of 8 bytes says how many |
-//! | | | a load of [`small::RECEIVES`] says how often `recvmsg` has been called, in the program that counts it |
+//! | 0 | 4 KiB, trapped | `SCRATCH` holds what is stored; a store to `FIRE` fires vector 0 of MSI |
+//! | | | the first store to `ALLOCATIONS` begins to count those of this thread, a load of 8 bytes says how many |
+//! | | | a load of `RECEIVES` says how often `recvmsg` has been called, in the program that counts it |
 //! | 1 | 64 KiB, trapped | reads as what was stored |
 //! | 2 | 64 KiB, one area to map | |
 //!
